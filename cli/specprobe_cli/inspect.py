@@ -1,0 +1,87 @@
+"""``specprobe inspect``: the main job."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from specprobe_cli import options
+from specprobe_cli.output import check_destinations, deliver
+
+__all__ = ["command"]
+
+
+@click.command("inspect")
+@options.model_argument
+@options.data_options
+@options.recipe_options
+@options.run_options
+@options.limits_option
+@options.common_options
+def command(
+    model: Path,
+    allow_domains: tuple[str, ...],
+    destination: tuple[Path, ...],
+    *,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    **run: Any,
+) -> None:
+    """Survey MODEL, its filters and, with --data, its accuracy.
+
+    \b
+    specprobe inspect model.onnx
+    specprobe inspect model.onnx --data test.npz --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
+    specprobe inspect model.onnx --data val/ --preprocess preprocessor_config.json -o result.json
+    """
+    from specprobe.graph.load import open_model
+    from specprobe.provenance import data_facts, model_facts, provenance
+    from specprobe.results import document
+    from specprobe.streaming import Checkpoint
+    from specprobe.workflow.inspection import inspect_model
+
+    check_destinations(destination)
+    chosen = options.RunOptions(**run)
+    file = open_model(model, limits=options.limits_of(allow_domains))
+    network, images, data, settings = None, None, None, {}
+    if chosen.data is not None:
+        network, images = options.open_run(file, chosen)
+        settings = chosen.settings(network)
+    count = images.images if images is not None else 0
+    facts = model_facts(file, network)
+    checkpoint = None
+    if images is not None:
+        run_id = {"job": "inspect", "model": facts, "data": data_facts(images), "settings": settings}
+        checkpoint = Checkpoint.of(run_id, resume=chosen.resume)
+    with (
+        options.executor_of(chosen.dask) as executor,
+        options.progress_bar(count, "accuracy", quiet=quiet) as progress,
+    ):
+        inspected = inspect_model(
+            file,
+            network,
+            images,
+            batch_size=chosen.batch_size,
+            executor=executor,
+            checkpoint=checkpoint,
+            progress=progress,
+        )
+    result = inspected.result
+    measured = result.accuracy
+    arrays: dict[str, Any] = {}
+    if images is not None:
+        data = data_facts(images, None if measured is None else measured.image_digest)
+    if measured is not None:
+        arrays = {"correct": measured.image_correct, "digest": measured.image_digest}
+    content = document(result, model=facts, data=data, provenance=provenance(settings, argv=options.command_line()))
+    from specprobe_cli.tables import inspection_tables
+
+    deliver(
+        content,
+        arrays=arrays,
+        table=lambda: inspection_tables(content, every_layer=verbose),
+        destinations=destination,
+        as_json=as_json,
+        quiet=quiet,
+    )

@@ -1,0 +1,158 @@
+"""Where a result goes: a table for people, JSON for programs, files by their suffix."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+__all__ = ["check_destinations", "deliver", "interval", "number", "size"]
+
+SUFFIXES = (".json", ".npz")
+
+
+def check_destinations(destinations: Sequence[Path], /) -> None:
+    """Refuse a destination before the work is done, not after.
+
+    Parameters
+    ----------
+    destinations : sequence of pathlib.Path
+        From ``-o``.
+
+    Raises
+    ------
+    click.UsageError
+        If a suffix is not known or a folder does not exist.
+    """
+    for path in destinations:
+        if path.suffix not in SUFFIXES:
+            msg = f"-o {path}: the suffix '{path.suffix}' is not known; accepted are {', '.join(SUFFIXES)}"
+            raise click.UsageError(msg)
+        if not path.parent.is_dir():
+            msg = f"-o {path}: there is no folder {path.parent}"
+            raise click.UsageError(msg)
+
+
+def deliver(
+    content: Mapping[str, Any],
+    /,
+    *,
+    arrays: Mapping[str, Any],
+    table: "Callable[[], RenderableType]",
+    destinations: Sequence[Path],
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Write, print and show one document.
+
+    Parameters
+    ----------
+    content : mapping
+        The document.
+    arrays : mapping of str to array
+        What only ``.npz`` files hold.
+    table : callable
+        Makes what people see.
+    destinations : sequence of pathlib.Path
+        From ``-o``.
+    as_json, quiet : bool
+        From ``--json`` and ``--quiet``.
+    """
+    from specprobe.results import dump_json, write_atomically, write_npz
+
+    for path in destinations:
+        if path.suffix == ".npz":
+            write_npz(path, content, arrays)
+        else:
+            text = dump_json(content).encode()
+            write_atomically(path, lambda file, text=text: file.write(text))
+    if as_json:
+        sys.stdout.write(dump_json(content))
+    elif not quiet:
+        show(table())
+
+
+def show(renderable: "RenderableType", /) -> None:
+    """Print for people.
+
+    Parameters
+    ----------
+    renderable : rich renderable
+        Holds names out of a file only as ``rich.text.Text``, never as markup.
+    """
+    console().print(renderable)
+
+
+def console() -> "Console":
+    """Console on standard output; 120 columns where it is no terminal."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+
+
+def number(value: float | None, digits: int = 3, /) -> str:
+    """``value`` with a fixed number of decimals, or a dash where it is undefined.
+
+    Parameters
+    ----------
+    value : float or None
+        To be shown.
+    digits : int
+        Decimals.
+
+    Returns
+    -------
+    str
+        Right-aligned in a column of its like.
+    """
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def interval(value: float, bounds: Sequence[float], /) -> str:
+    """An estimate with its interval.
+
+    Parameters
+    ----------
+    value : float
+        The estimate.
+    bounds : (float, float)
+        Its interval.
+
+    Returns
+    -------
+    str
+        Such as ``0.810 [0.750, 0.858]``.
+    """
+    return f"{value:.3f} [{bounds[0]:.3f}, {bounds[1]:.3f}]"
+
+
+def size(count: float | None, unit: str = "", /, *, base: int = 1000) -> str:
+    """A count with a metric prefix.
+
+    Parameters
+    ----------
+    count : float or None
+        To be shown.
+    unit : str
+        Put behind the prefix.
+    base : int
+        1000, or 1024 for bytes.
+
+    Returns
+    -------
+    str
+        Such as ``2.87 M``.
+    """
+    if count is None:
+        return "unknown"
+    prefixes = ("", "Ki", "Mi", "Gi", "Ti") if base == 1024 else ("", "k", "M", "G", "T")
+    power = 0
+    while abs(count) >= base and power < len(prefixes) - 1:
+        count /= base
+        power += 1
+    text = f"{count:.0f}" if power == 0 else f"{count:.3g}"
+    return f"{text} {prefixes[power]}{unit}".rstrip()

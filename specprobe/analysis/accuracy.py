@@ -1,0 +1,301 @@
+"""How often is the model right?"""
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from specprobe.arrays import Array, namespace, to_host
+from specprobe.errors import DataError, EmptyInput, InvalidNumbers
+from specprobe.intervals import CONFIDENCE, wilson_interval
+from specprobe.streaming import SHARD_IMAGES, Checkpoint, map_reduce, shards
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Executor
+
+    from numpy.typing import NDArray
+
+    from specprobe.protocols import Batch, Classifier, ImageSource
+    from specprobe.streaming import Shard
+
+__all__ = ["Accuracy", "accuracy", "batch_logits"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Accuracy:
+    """Top-1 accuracy on a labelled set.
+
+    Attributes
+    ----------
+    images, correct : int
+        How many, and how many of them right.
+    class_histogram : dict of int to int
+        Images by label.
+    prediction_histogram : dict of int to int
+        Images by predicted class.
+    confidence : float
+        Of the intervals.
+    image_correct : numpy.ndarray of bool, shape (images,), or None
+        Per image, in order; None for results read from JSON.
+    image_digest : numpy.ndarray of uint8, shape (images, 16), or None
+        Which image it was.
+    """
+
+    kind: ClassVar[str] = "accuracy"
+
+    images: int
+    correct: int
+    class_histogram: dict[str, int]
+    prediction_histogram: dict[str, int]
+    confidence: float = CONFIDENCE
+    image_correct: "NDArray[np.bool_] | None" = None
+    image_digest: "NDArray[np.uint8] | None" = None
+
+    @property
+    def accuracy(self) -> float:
+        """Share of images classified as labelled."""
+        return self.correct / self.images
+
+    @property
+    def accuracy_interval(self) -> tuple[float, float]:
+        """Wilson's interval of ``accuracy``."""
+        return wilson_interval(self.correct, self.images, confidence=self.confidence)
+
+    @property
+    def chance(self) -> float:
+        """Accuracy of always answering with the most frequent label."""
+        return max(self.class_histogram.values()) / self.images
+
+    @property
+    def at_chance(self) -> bool:
+        """Whether the interval does not rule out an answer that never looks at the image."""
+        return len(self.class_histogram) > 1 and self.accuracy_interval[0] <= self.chance
+
+    def merge(self, other: "Accuracy", /) -> "Accuracy":
+        """Accuracy on both sets.
+
+        Parameters
+        ----------
+        other : Accuracy
+            Of the images that follow.
+
+        Returns
+        -------
+        Accuracy
+            At the confidence of ``self``.
+        """
+        return replace(
+            self,
+            images=self.images + other.images,
+            correct=self.correct + other.correct,
+            class_histogram=_add(self.class_histogram, other.class_histogram),
+            prediction_histogram=_add(self.prediction_histogram, other.prediction_histogram),
+            image_correct=_join(self.image_correct, other.image_correct),
+            image_digest=_join(self.image_digest, other.image_digest),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Field names and JSON values, estimates with their intervals.
+
+        Returns
+        -------
+        dict
+            Without the per-image arrays.
+        """
+        return {
+            "accuracy": self.accuracy,
+            "accuracy_interval": list(self.accuracy_interval),
+            "confidence": self.confidence,
+            "images": self.images,
+            "correct": self.correct,
+            "chance": self.chance,
+            "class_histogram": self.class_histogram,
+            "prediction_histogram": self.prediction_histogram,
+        }
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any], /) -> "Accuracy":
+        """Undo :meth:`to_dict`.
+
+        Parameters
+        ----------
+        content : dict
+            JSON values.
+
+        Returns
+        -------
+        Accuracy
+            Without per-image arrays.
+        """
+        names = ("images", "correct", "class_histogram", "prediction_histogram", "confidence")
+        return cls(**{name: content[name] for name in names})
+
+    def __eq__(self, other: object) -> bool:
+        """Equal to the bit, per-image arrays included."""
+        if not isinstance(other, Accuracy):
+            return NotImplemented
+        return self.to_dict() == other.to_dict() and all(
+            (a is None) == (b is None) and (a is None or np.array_equal(a, b))
+            for a, b in (
+                (self.image_correct, other.image_correct),
+                (self.image_digest, other.image_digest),
+            )
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def accuracy(
+    classifier: "Classifier",
+    images: "ImageSource",
+    /,
+    *,
+    batch_size: int = 32,
+    limit: int | None = None,
+    confidence: float = CONFIDENCE,
+    executor: "Executor | None" = None,
+    checkpoint: Checkpoint | None = None,
+    progress: "Callable[[int], None] | None" = None,
+) -> Accuracy:
+    """Top-1 accuracy of a classifier.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        Picklable where the executor uses processes.
+    images : ImageSource
+        With labels.
+    batch_size : int
+        Images classified at once.
+    limit : int, optional
+        Only the first so many images.
+    confidence : float
+        Of the interval.
+    executor : concurrent.futures.Executor, optional
+        Computes the shards; the result does not depend on it.
+    checkpoint : Checkpoint, optional
+        Where partial results are kept.
+    progress : callable, optional
+        Called with the number of images done.
+
+    Returns
+    -------
+    Accuracy
+        With one flag and one digest per image.
+
+    Raises
+    ------
+    DataError
+        If there are no labels, or labels that the classifier has no class for.
+    InvalidNumbers
+        If logits are NaN or infinite; names the image.
+    """
+    count = images.images if limit is None else min(limit, images.images)
+    labels = images.labels
+    if labels is None:
+        msg = "the images have no labels, so there is no accuracy; give them with --labels FILE"
+        raise DataError(msg)
+    _check_labels(labels[:count], classifier.classes, images.class_names)
+    step = partial(_step, classifier, images, batch_size, confidence)
+    return map_reduce(
+        step, shards(count, size=SHARD_IMAGES), executor=executor, checkpoint=checkpoint, progress=progress
+    )
+
+
+def batch_logits(classifier: "Classifier", images: Array, /, *, start: int, batch_size: int) -> Array:
+    """Finite logits of many images, a few at a time.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        The model.
+    images : array, shape (N, C, H, W)
+        Pixels in [0, 1].
+    start : int
+        Index of the first image in its source, for messages.
+    batch_size : int
+        Images classified at once.
+
+    Returns
+    -------
+    array, shape (N, K)
+        Of the library and device of ``images``.
+
+    Raises
+    ------
+    InvalidNumbers
+        If a logit is NaN or infinite.
+    """
+    xp = namespace(images)
+    parts = [classifier.logits(images[i : i + batch_size, ...]) for i in range(0, images.shape[0], batch_size)]
+    logits = parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
+    fine = to_host(xp.all(xp.isfinite(logits), axis=1))
+    if not fine.all():
+        bad = int(np.argmin(fine))
+        msg = (
+            f"the logits of image {start + bad} are NaN or infinite "
+            f"({int((~fine).sum())} of {fine.size} images here): check the preprocessing recipe and the export"
+        )
+        raise InvalidNumbers(msg)
+    return logits
+
+
+def _step(
+    classifier: "Classifier", source: "ImageSource", batch_size: int, confidence: float, shard: "Shard"
+) -> Accuracy:
+    return _of_batch(classifier, source.read(*shard), batch_size, confidence)
+
+
+def _of_batch(classifier: "Classifier", batch: "Batch", batch_size: int, confidence: float) -> Accuracy:
+    labels = batch.labels
+    if labels is None:
+        msg = "the images have no labels, so there is no accuracy; give them with --labels FILE"
+        raise DataError(msg)
+    if len(labels) == 0:
+        msg = "there are no images to analyse"
+        raise EmptyInput(msg)
+    logits = batch_logits(classifier, batch.images, start=batch.start, batch_size=batch_size)
+    predicted = to_host(namespace(logits).argmax(logits, axis=1))
+    right = predicted == labels
+    return Accuracy(
+        images=len(labels),
+        correct=int(right.sum()),
+        class_histogram=_histogram(labels),
+        prediction_histogram=_histogram(predicted),
+        confidence=confidence,
+        image_correct=right,
+        image_digest=batch.digests,
+    )
+
+
+def _check_labels(labels: "NDArray[np.int64]", classes: int, names: tuple[str, ...] | None) -> None:
+    if names is not None and len(names) != classes:
+        msg = (
+            f"the data has {len(names)} classes ({', '.join(names[:3])}, …), the model has {classes}; "
+            "say which is which with --class-map FILE"
+        )
+        raise DataError(msg)
+    if labels.size and (labels.min() < 0 or labels.max() >= classes):
+        wrong = int(np.argmax((labels < 0) | (labels >= classes)))
+        msg = (
+            f"label {int(labels[wrong])} of image {wrong} is no class of the model, which has {classes} "
+            f"(0 to {classes - 1}); map the labels with --class-map FILE"
+        )
+        raise DataError(msg)
+
+
+def _histogram(values: "NDArray[Any]") -> dict[str, int]:
+    names, counts = np.unique(values, return_counts=True)
+    return {str(int(name)): int(count) for name, count in zip(names, counts, strict=True)}
+
+
+def _add(left: dict[str, int], right: dict[str, int]) -> dict[str, int]:
+    total = Counter(left) + Counter(right)
+    return {name: total[name] for name in sorted(total, key=int)}
+
+
+def _join(left: Any, right: Any) -> Any:
+    return None if left is None or right is None else np.concatenate([left, right])

@@ -1,0 +1,341 @@
+"""Results as files: JSON for programs, ``.npz`` with every array, both read back.
+
+A result is a frozen dataclass with a ``kind``, ``to_dict`` and ``from_dict``. Its fields are numbers, strings, arrays,
+and lists, tuples and dictionaries of these, so that a partial result survives on disk bit for bit.
+"""
+
+import importlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+
+from specprobe.arrays import to_host
+from specprobe.errors import DataError
+
+__all__ = [
+    "SCHEMA",
+    "Result",
+    "collection",
+    "document",
+    "dump_json",
+    "finite",
+    "from_document",
+    "pack",
+    "read_document",
+    "result_type",
+    "unpack",
+    "write_atomically",
+    "write_npz",
+]
+
+SCHEMA = "specprobe/1"
+
+_TYPES = {
+    "accuracy": "specprobe.analysis.accuracy:Accuracy",
+    "filter_statistics": "specprobe.analysis.filters:FilterStatistics",
+    "inspection": "specprobe.analysis.inspection:Inspection",
+}
+
+
+@runtime_checkable
+class Result(Protocol):
+    """What every analysis returns."""
+
+    kind: ClassVar[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Field names and JSON values; numbers that are not valid are null.
+
+        Returns
+        -------
+        dict
+            The ``result`` of a document.
+        """
+        ...
+
+
+def result_type(kind: str, /) -> Any:
+    """Class of the results of one kind.
+
+    Parameters
+    ----------
+    kind : str
+        As in a document.
+
+    Returns
+    -------
+    type
+        Has ``from_dict``.
+
+    Raises
+    ------
+    DataError
+        If there is no such kind.
+    """
+    if kind not in _TYPES:
+        msg = f"there is no result of kind '{kind}'; known are {', '.join(_TYPES)}"
+        raise DataError(msg)
+    module, _, name = _TYPES[kind].partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def document(
+    result: Result, /, *, model: Any = None, data: Any = None, provenance: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Document that is printed by ``--json`` and written to files.
+
+    Parameters
+    ----------
+    result : Result
+        Of any analysis.
+    model, data : JSON values, optional
+        What was analysed, on what.
+    provenance : mapping, optional
+        How.
+
+    Returns
+    -------
+    dict
+        JSON values.
+    """
+    return {
+        "schema": SCHEMA,
+        "kind": result.kind,
+        "model": model,
+        "data": data,
+        "provenance": dict(provenance or {}),
+        "result": result.to_dict(),
+    }
+
+
+def collection(documents: Iterable[Mapping[str, Any]], /) -> dict[str, Any]:
+    """Several documents as one, such as those of several models.
+
+    Parameters
+    ----------
+    documents : iterable of mapping
+        From :func:`document`.
+
+    Returns
+    -------
+    dict
+        JSON values, of kind ``collection``.
+    """
+    return {"schema": SCHEMA, "kind": "collection", "documents": [dict(content) for content in documents]}
+
+
+def from_document(content: Mapping[str, Any], /) -> Any:
+    """Result in a document.
+
+    Parameters
+    ----------
+    content : mapping
+        From :func:`document`.
+
+    Returns
+    -------
+    Result or tuple of Result
+        Of the document's kind, without the arrays that only ``.npz`` files hold; a tuple for a collection.
+
+    Raises
+    ------
+    DataError
+        If it is no document of this schema.
+    """
+    if content.get("schema") == SCHEMA and content.get("kind") == "collection":
+        return tuple(from_document(part) for part in content["documents"])
+    if content.get("schema") != SCHEMA or "kind" not in content or "result" not in content:
+        msg = f"this is not a specprobe result (schema {content.get('schema')!r}); accepted is '{SCHEMA}'"
+        raise DataError(msg)
+    try:
+        return result_type(content["kind"]).from_dict(content["result"])
+    except (KeyError, TypeError, ValueError) as error:
+        msg = f"the {content['kind']} cannot be read: {type(error).__name__} {error}"
+        raise DataError(msg) from error
+
+
+def finite(value: Any, /) -> Any:
+    """``value`` as JSON: arrays as nested lists, NaN and infinities as null.
+
+    Parameters
+    ----------
+    value : object
+        Numbers, strings, arrays, and lists, tuples, mappings and dataclasses of these.
+
+    Returns
+    -------
+    object
+        Fit for ``json.dumps(..., allow_nan=False)``.
+    """
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, np.generic):
+        return finite(value.item())
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: finite(getattr(value, field.name)) for field in fields(value)}
+    return finite(to_host(value).tolist())
+
+
+def dump_json(content: Any, /) -> str:
+    """JSON text of a document, sorted as it was built, never with NaN.
+
+    Parameters
+    ----------
+    content : JSON values
+        A document.
+
+    Returns
+    -------
+    str
+        Ends with a newline.
+    """
+    return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def read_document(path: str | Path, /) -> dict[str, Any]:
+    """Document in a ``.json`` or ``.npz`` file.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        As written by ``-o``.
+
+    Returns
+    -------
+    dict
+        JSON values.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read.
+    """
+    path = Path(path)
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as archive:
+                text = str(archive["document"])
+        else:
+            text = path.read_text(encoding="utf-8")
+        content = json.loads(text)
+    except (OSError, ValueError, KeyError) as error:
+        msg = f"{path} is not a specprobe result: {error}"
+        raise DataError(msg) from error
+    if not isinstance(content, dict):
+        msg = f"{path} is not a specprobe result: it holds a JSON {type(content).__name__}, not an object"
+        raise DataError(msg)
+    return content
+
+
+def pack(result: Any, /) -> tuple[str, dict[str, Any]]:
+    """Every field of a flat result, exactly.
+
+    Parameters
+    ----------
+    result : Result
+        Fields are numbers, strings, None, and arrays, or (nested) tuples of these.
+
+    Returns
+    -------
+    scalars : str
+        JSON text; a float survives it bit for bit.
+    arrays : dict of str to numpy.ndarray
+        By field name.
+    """
+    scalars, arrays = {}, {}
+    for field in fields(result):
+        value = getattr(result, field.name)
+        if value is None or isinstance(value, bool | int | float | str | tuple | list | dict):
+            scalars[field.name] = value
+        else:
+            arrays[field.name] = to_host(value)
+    return json.dumps({"kind": result.kind, "fields": scalars}), arrays
+
+
+def unpack(scalars: str, arrays: Mapping[str, Any], /) -> Any:
+    """Undo :func:`pack`.
+
+    Parameters
+    ----------
+    scalars : str
+        JSON text.
+    arrays : mapping of str to numpy.ndarray
+        By field name.
+
+    Returns
+    -------
+    Result
+        Equal to the one that was packed.
+    """
+    content = json.loads(scalars)
+    values = {name: _as_tuple(value) for name, value in content["fields"].items()}
+    return result_type(content["kind"])(**values, **arrays)
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(_as_tuple(item) for item in value) if isinstance(value, list) else value
+
+
+def write_npz(path: Path, content: Mapping[str, Any], arrays: Mapping[str, Any], /) -> None:
+    """Write a document and its arrays.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Ends in ``.npz``.
+    content : mapping
+        The document, kept as text under ``document``.
+    arrays : mapping of str to array
+        Of any library; no name may be ``document``.
+    """
+    hosted = {name: to_host(array) for name, array in arrays.items()}
+    text = np.asarray(dump_json(content))
+    write_atomically(path, lambda file: np.savez_compressed(file, allow_pickle=False, document=text, **hosted))
+
+
+def write_atomically(path: Path, write: Any, /) -> None:
+    """Let ``write(file)`` fill a new file, then put it at ``path`` in one step.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Replaced if it exists; its folder must exist.
+    write : callable
+        Takes a binary file.
+
+    Raises
+    ------
+    DataError
+        If the folder does not exist or cannot be written.
+    """
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        msg = f"{path} cannot be written: {error.strerror}"
+        raise DataError(msg) from error
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # mkstemp makes files that nobody else can read
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

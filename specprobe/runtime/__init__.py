@@ -1,0 +1,1 @@
+"""Runs ONNX graphs. The only package that imports onnxruntime."""

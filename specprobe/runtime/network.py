@@ -1,0 +1,267 @@
+"""A classifier in a file: a recipe that any process can open."""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from specprobe.arrays import Array, contiguous, like, namespace
+from specprobe.errors import InputMismatch, ModelError
+from specprobe.findings import Finding
+from specprobe.graph.limits import Limits
+from specprobe.graph.load import ModelFile, open_model
+from specprobe.recipe import Preprocessing
+from specprobe.runtime.device import Device
+from specprobe.runtime.prepare import Prepared, prepare
+from specprobe.runtime.session import OutOfMemory, Session
+
+__all__ = ["Network", "load"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """What it takes to open a classifier anywhere. Picklable, and itself a classifier: one session per process.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        The ``.onnx`` file.
+    sha256 : str
+        Of that file; a worker that finds another file there refuses it.
+    preprocessing : Preprocessing
+        Resolved.
+    image_shape : (int, int, int)
+        C, H, W of the images it takes.
+    classes : int
+        Number of logits, K.
+    input, output : str or None
+        Names in the file, as asked for.
+    fixed_inputs : tuple of (str, float)
+        Further inputs of the file, and what fills them.
+    batch : int or None
+        Batch size that the model insists on; larger ones are run in turn.
+    device : Device
+        Where it runs.
+    threads : int or None
+        For one operator; None for all that the process may use.
+    limits : Limits
+        Caps it was opened under.
+    findings : tuple of Finding
+        What was done to the graph.
+    """
+
+    path: Path
+    sha256: str
+    preprocessing: Preprocessing
+    image_shape: tuple[int, int, int]
+    classes: int
+    input: str | None = None
+    output: str | None = None
+    fixed_inputs: tuple[tuple[str, float], ...] = ()
+    batch: int | None = None
+    device: Device = Device()
+    threads: int | None = None
+    limits: Limits = Limits()
+    findings: tuple[Finding, ...] = ()
+
+    def logits(self, images: Array, /) -> Array:
+        """Logits of a batch of any size.
+
+        Parameters
+        ----------
+        images : array, shape (N, C, H, W), real floating
+            Pixels in [0, 1]. NumPy arrays are copied to the device and back where it is not the CPU.
+
+        Returns
+        -------
+        array, shape (N, K), float32
+            Of the same library and device as ``images``; may be read-only.
+
+        Raises
+        ------
+        InputMismatch
+            If the images have another shape than the model takes.
+        ModelError
+            If the runtime cannot evaluate the model, or has no room even for one batch of the smallest size.
+        """
+        xp = namespace(images)
+        if tuple(images.shape[1:]) != self.image_shape or images.ndim != 4:
+            msg = (
+                f"images have shape {tuple(images.shape)}, {self.path.name} takes "
+                f"(N, {', '.join(map(str, self.image_shape))})"
+            )
+            raise InputMismatch(msg)
+        if images.dtype != xp.float32:
+            if not xp.isdtype(images.dtype, "real floating"):
+                msg = f"images are {images.dtype}; accepted are floating point pixels in [0, 1]"
+                raise InputMismatch(msg)
+            images = xp.astype(images, xp.float32)
+        if images.shape[0] == 0:
+            return like(np.empty((0, self.classes), np.float32), images)
+        opened = _open(self)
+        if self.batch is None:
+            return _halving(opened, images)
+        return _in_batches(opened, images, self.batch)
+
+    def open(self) -> None:
+        """Open the session now, in this process, rather than at the first image."""
+        _open(self)
+
+
+def load(
+    source: str | Path | ModelFile,
+    /,
+    *,
+    preprocessing: Preprocessing | None = None,
+    input_name: str | None = None,
+    output_name: str | None = None,
+    fixed_inputs: Mapping[str, float] | None = None,
+    image_shape: tuple[int, int, int] | None = None,
+    device: str | Device = "cpu",
+    threads: int | None = None,
+    limits: Limits | None = None,
+) -> Network:
+    """Open a classifier.
+
+    Parameters
+    ----------
+    source : str, pathlib.Path or ModelFile
+        The ``.onnx`` file, or what :func:`specprobe.graph.load.open_model` made of it.
+    preprocessing : Preprocessing, optional
+        What turns pixels in [0, 1] into what the model takes. Layout and size are read off the model, and off
+        ``image_shape``, where they are not given.
+    input_name, output_name : str, optional
+        The image input and the logits, where the model has several of either.
+    fixed_inputs : mapping of str to float, optional
+        Number that fills each further input.
+    image_shape : (int, int, int), optional
+        C, H, W of the data, to settle what the model leaves open.
+    device : str or Device
+        ``cpu``, ``cuda``, ``cuda:1``, ``auto``.
+    threads : int, optional
+        For one operator.
+    limits : Limits, optional
+        Caps on what the file may ask for.
+
+    Returns
+    -------
+    Network
+        Opened once already, so that what cannot work has been refused.
+
+    Raises
+    ------
+    ModelError
+        If the file is no model, or no classifier of images.
+    RecipeError
+        If the preprocessing does not fit the model.
+    DeviceUnavailable
+        If no runtime is installed or the device does not start.
+    """
+    device = Device.parse(device) if isinstance(device, str) else device
+    limits = limits or Limits()
+    file = source if isinstance(source, ModelFile) else open_model(source, limits=limits)
+    prepared = prepare(
+        file,
+        preprocessing or Preprocessing(),
+        input_name=input_name,
+        output_name=output_name,
+        fixed_inputs=fixed_inputs,
+        image_shape=image_shape,
+    )
+    opened = _Opened(prepared, Session(prepared.model, device, threads=threads))
+    probe = np.zeros((prepared.batch or 1, *prepared.image_shape), np.float32)
+    shape = opened.run(probe).shape
+    if len(shape) != 2 or shape[0] != probe.shape[0]:
+        msg = (
+            f"{file.path.name} gives an output of shape {tuple(shape)} for {probe.shape[0]} image(s); accepted are "
+            "logits [N, K]; name a tensor of that shape with --output NAME"
+        )
+        raise ModelError(msg)
+    network = Network(
+        path=file.path,
+        sha256=file.sha256,
+        preprocessing=prepared.preprocessing,
+        image_shape=prepared.image_shape,
+        classes=int(shape[1]),
+        input=input_name,
+        output=output_name,
+        fixed_inputs=tuple(sorted((fixed_inputs or {}).items())),
+        batch=prepared.batch,
+        device=device,
+        threads=threads,
+        limits=limits,
+        findings=prepared.findings,
+    )
+    with _lock:
+        _adopted[network] = opened
+        while len(_adopted) > _KEPT:
+            _adopted.pop(next(iter(_adopted)))
+    return network
+
+
+class _Opened:
+    def __init__(self, prepared: Prepared, session: Session) -> None:
+        self._input, self._output, self._session = prepared.input, prepared.output, session
+
+    def run(self, images: Array) -> Array:
+        return self._session.run({self._input: contiguous(images)}, [self._output])[0]
+
+
+_KEPT = 4
+_lock = threading.Lock()
+_adopted: dict[Network, _Opened] = {}
+"""Sessions of this process, the latest few. ``load`` puts in the one that it made."""
+
+
+def _open(network: Network) -> _Opened:
+    with _lock:
+        if network not in _adopted:
+            _adopted[network] = _reopen(network)
+            while len(_adopted) > _KEPT:
+                _adopted.pop(next(iter(_adopted)))
+        return _adopted[network]
+
+
+def _reopen(network: Network) -> _Opened:
+    file = open_model(network.path, limits=network.limits)
+    if file.sha256 != network.sha256:
+        msg = f"{network.path} is not the file that was loaded: its sha256 begins {file.sha256[:12]}, not {network.sha256[:12]}"
+        raise ModelError(msg)
+    prepared = prepare(
+        file,
+        network.preprocessing,
+        input_name=network.input,
+        output_name=network.output,
+        fixed_inputs=dict(network.fixed_inputs),
+        image_shape=network.image_shape,
+        verify=False,
+        keep_batch=network.batch is not None,
+    )
+    return _Opened(prepared, Session(prepared.model, network.device, threads=network.threads))
+
+
+def _halving(opened: _Opened, images: Array) -> Array:
+    """Run a batch; where the device has no room, run it in two halves."""
+    try:
+        return opened.run(images)
+    except OutOfMemory:
+        count = images.shape[0]
+        if count == 1:
+            raise
+    half = count // 2
+    parts = [_halving(opened, images[:half, ...]), _halving(opened, images[half:, ...])]
+    return namespace(images).concat(parts, axis=0)
+
+
+def _in_batches(opened: _Opened, images: Array, batch: int) -> Array:
+    """Run ``batch`` images at a time, the last batch filled up with black ones."""
+    xp = namespace(images)
+    count = images.shape[0]
+    missing = -count % batch
+    if missing:
+        filler = xp.zeros_like(images[:1, ...])
+        images = xp.concat([images, *(filler for _ in range(missing))], axis=0)
+    parts = [opened.run(images[i : i + batch, ...]) for i in range(0, count + missing, batch)]
+    return xp.concat(parts, axis=0)[:count, ...]

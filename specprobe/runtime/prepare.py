@@ -1,0 +1,267 @@
+"""From an opened file to the graph that is run: pixels in, logits out, any batch size; every edit checked by numbers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+from specprobe.errors import ModelError, SpecprobeError, UnsupportedOperator
+from specprobe.findings import Finding
+from specprobe.graph.batching import fixed_batch, rebatch
+from specprobe.graph.emit import Emitter
+from specprobe.graph.limits import printable
+from specprobe.graph.load import ModelFile, infer_shapes, raise_opset
+from specprobe.graph.preprocess import image_input, metadata_recipe, prepend, resolve, set_inputs
+from specprobe.graph.survey import trailing_activation
+from specprobe.runtime.device import Device
+from specprobe.runtime.session import Session
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from specprobe.recipe import Preprocessing
+
+__all__ = ["Prepared", "prepare"]
+
+TOLERANCE = 1e-4
+"""Largest difference, over the largest output, that two orders of float32 rounding are granted."""
+
+_PROBES = 3
+_CPU = Device()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A graph ready to run.
+
+    Attributes
+    ----------
+    model : onnx_ir.Model
+        Input ``pixels`` (or the model's own, where nothing had to be prepended), output logits (N, K) in float32.
+    input, output : str
+        Names in ``model``.
+    preprocessing : Preprocessing
+        Resolved.
+    image_shape : (int, int, int)
+        C, H, W.
+    batch : int or None
+        Batch size that the graph insists on; None where any will do.
+    findings : tuple of Finding
+        What was changed, noted or could not be had.
+    """
+
+    model: ir.Model
+    input: str
+    output: str
+    preprocessing: "Preprocessing"
+    image_shape: tuple[int, int, int]
+    batch: int | None
+    findings: tuple[Finding, ...]
+
+
+def prepare(
+    file: ModelFile,
+    recipe: "Preprocessing",
+    /,
+    *,
+    input_name: str | None = None,
+    output_name: str | None = None,
+    fixed_inputs: Mapping[str, float] | None = None,
+    image_shape: tuple[int, int, int] | None = None,
+    verify: bool = True,
+    keep_batch: bool = False,
+) -> Prepared:
+    """Make an opened model runnable on pixels.
+
+    Parameters
+    ----------
+    file : ModelFile
+        Left as it is.
+    recipe : Preprocessing
+        As far as known.
+    input_name, output_name : str, optional
+        The image input; the logits, or a probability whose logits are then taken. Any tensor of the graph may be
+        the output.
+    fixed_inputs : mapping of str to float, optional
+        Further inputs, and the number that fills each.
+    image_shape : (int, int, int), optional
+        C, H, W of the data, to settle what the model leaves open.
+    verify : bool
+        Compare each rewritten graph with the one before on random images; a worker that opens a model which has
+        been compared already need not.
+    keep_batch : bool
+        Leave a fixed batch size as it is.
+
+    Returns
+    -------
+    Prepared
+        The graph and what was done to it.
+
+    Raises
+    ------
+    ModelError
+        If the model takes no images or gives no logits.
+    RecipeError
+        If the recipe does not fit the model.
+    UnsupportedOperator
+        If the opset cannot be raised without changing the numbers.
+    """
+    model = file.model.clone()
+    set_inputs(model, fixed_inputs or {})
+    value = image_input(model, input_name)
+    others = [str(v.name) for v in model.graph.inputs if v is not value]
+    if others:
+        names = ", ".join(f"'{printable(name)}'" for name in others)
+        msg = f"{file.path.name} has further inputs: {names}; give each a number with --set NAME=VALUE"
+        raise ModelError(msg)
+    resolved, shape = resolve(value, metadata_recipe(file.metadata, recipe), image_shape)
+    findings = list(file.findings)
+    if resolved.guessed:
+        message = f"layout {resolved.layout} is a guess from the shape of the input; state it with --layout"
+        findings.append(Finding(level="warning", code="guessed-recipe", message=message))
+    raised = raise_opset(model)
+    chosen = _choose_output(raised, output_name, file)
+    logits = trailing_activation(chosen)
+    if logits is not None:
+        message = f"logits are taken before the {logits.uses()[0].node.op_type} that ends the model"
+        findings.append(Finding(level="note", code="trailing-activation", message=message))
+    if raised is not model:
+        message = f"opset {file.opset} raised to {raised.opset_imports['']}"
+        findings.append(Finding(level="note", code="opset-raised", message=message))
+        if verify:
+            _verify_raise(model, raised, value, resolved, shape)
+    value = next(v for v in raised.graph.inputs if v.name == value.name)
+    pixels = prepend(raised, value, resolved, shape)
+    output = _finish(raised, logits or chosen)
+    graph = infer_shapes(raised)
+    output_name = str(output.name)
+    batch = fixed_batch(pixels)
+    if batch is not None and not keep_batch:
+        opened = _open_batch(graph, str(pixels.name), output_name, batch, shape, verify=verify)
+        if opened is None:
+            message = f"the batch size {batch} is built into the model: images are run {batch} at a time"
+            findings.append(Finding(level="note", code="fixed-batch", message=message))
+        else:
+            message = f"exported for batch size {batch}; opened to any, checked image by image on random pixels"
+            findings.append(Finding(level="note", code="rebatched", message=message))
+            graph, batch = opened, None
+    return Prepared(
+        model=graph,
+        input=str(pixels.name),
+        output=output_name,
+        preprocessing=resolved,
+        image_shape=shape,
+        batch=batch,
+        findings=tuple(findings),
+    )
+
+
+def _choose_output(model: ir.Model, name: str | None, file: ModelFile) -> ir.Value:
+    outputs = {str(v.name): v for v in model.graph.outputs}
+    if name is not None:
+        inner = {str(v.name): v for node in model.graph for v in node.outputs}
+        if name not in inner:
+            listed = ", ".join(f"'{printable(key)}'" for key in outputs)
+            msg = f"{file.path.name} has no tensor '{printable(name)}'; its outputs are {listed}"
+            raise ModelError(msg)
+        return inner[name]
+    candidates = outputs
+    if len(outputs) > 1:
+        candidates = {k: v for k, v in outputs.items() if v.shape is not None and len(_logit_dims(v)) == 2}
+    if len(candidates) != 1:
+        listed = ", ".join(f"'{printable(k)}' {list(v.shape or [])}" for k, v in outputs.items())
+        msg = f"{file.path.name} has {len(outputs)} outputs ({listed}); name the logits with --output NAME"
+        raise ModelError(msg)
+    (chosen,) = candidates.values()
+    return chosen
+
+
+def _logit_dims(value: ir.Value) -> list[Any]:
+    """Shape without the 1s behind the second dimension."""
+    dims = list(value.shape or [])
+    while len(dims) > 2 and dims[-1] == 1:
+        dims.pop()
+    return dims
+
+
+def _finish(model: ir.Model, logits: ir.Value) -> ir.Value:
+    """Make (N, K) float32 of ``logits`` the only output."""
+    dims = _logit_dims(logits)
+    name = printable(str(logits.name))
+    if logits.shape is not None and len(dims) != 2:
+        msg = (
+            f"output '{name}' has shape {list(logits.shape)}: this is not a classifier; accepted are logits [N, K] "
+            "or [N, K, 1, 1]; name a tensor of that shape with --output NAME"
+        )
+        raise ModelError(msg)
+    op = Emitter(model, prefix="logits")
+    if logits.shape is None or len(logits.shape) != 2:
+        logits = op.Flatten(logits, axis=1)
+    if logits.dtype is not None and logits.dtype != ir.DataType.FLOAT:
+        logits = op.Cast(logits, to=ir.DataType.FLOAT.value)
+    model.graph.outputs.clear()
+    model.graph.outputs.append(logits)
+    if logits.type is None:
+        logits.type = ir.TensorType(ir.DataType.FLOAT)
+    RemoveUnusedNodesPass()(model)
+    return logits
+
+
+def _verify_raise(
+    original: ir.Model, raised: ir.Model, value: ir.Value, recipe: "Preprocessing", shape: tuple[int, int, int]
+) -> None:
+    """Refuse a converted model whose numbers are others."""
+    rng = np.random.Generator(np.random.Philox(key=0))
+    channels, height, width = shape
+    sizes = [height, width, channels] if recipe.layout == "NHWC" else [channels, height, width]
+    dims = [d if isinstance(d, int) else None for d in (value.shape or [])]
+    inner = [d if d is not None else s for d, s in zip(dims[1:], sizes, strict=False)]
+    low, high = recipe.range
+    dtype = (value.dtype or ir.DataType.FLOAT).numpy()
+    probe = (low + (high - low) * rng.random([dims[0] or 2, *inner])).astype(dtype)
+    feeds = {str(value.name): probe}
+    outputs = [str(v.name) for v in original.graph.outputs]
+    before, after = (Session(model, _CPU).run(feeds, outputs) for model in (original, raised))
+    difference = max(_difference(b, a) for b, a in zip(before, after, strict=True))
+    if difference > TOLERANCE:
+        opset = raised.opset_imports[""]
+        msg = (
+            f"opset {original.opset_imports['']} was raised to {opset} but the outputs differ by {difference:.1e} of "
+            f"their size; export the model again with opset {opset} or later"
+        )
+        raise UnsupportedOperator(msg)
+
+
+def _difference(expected: "NDArray[Any]", actual: "NDArray[Any]") -> float:
+    """Largest difference over the largest expected magnitude; infinite where NaNs disagree."""
+    if expected.dtype.kind != "f":
+        return 0.0 if np.array_equal(expected, actual) else float("inf")
+    if expected.shape != actual.shape or not np.array_equal(np.isnan(expected), np.isnan(actual)):
+        return float("inf")
+    scale = float(np.nanmax(np.abs(expected), initial=0.0)) or 1.0
+    with np.errstate(invalid="ignore"):
+        return float(np.nanmax(np.abs(expected - actual), initial=0.0)) / scale
+
+
+def _open_batch(
+    graph: ir.Model, name: str, output: str, batch: int, shape: tuple[int, int, int], *, verify: bool
+) -> ir.Model | None:
+    """``graph`` for any batch size, if it then still treats every image as before."""
+    try:
+        opened = rebatch(graph, name)
+        if not verify:
+            return opened
+        rng = np.random.Generator(np.random.Philox(key=1))
+        images = rng.random((_PROBES * batch, *shape), dtype=np.float32)
+        original, candidate = Session(graph, _CPU), Session(opened, _CPU)
+        parts = [original.run({name: part}, [output])[0] for part in np.split(images, _PROBES)]
+        whole = candidate.run({name: images}, [output])[0]
+        single = candidate.run({name: images[:1]}, [output])[0]
+    except SpecprobeError:  # whatever the edited graph trips over, the original still runs
+        return None
+    expected = np.concatenate(parts)
+    alike = _difference(expected, whole) <= TOLERANCE and _difference(expected[:1], single) <= TOLERANCE
+    return opened if alike else None

@@ -1,0 +1,204 @@
+"""The main job: a model file in, an inspection out."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from specprobe.analysis.accuracy import Accuracy, accuracy
+from specprobe.analysis.filters import filter_statistics
+from specprobe.analysis.inspection import GradientSupport, Inspection
+from specprobe.findings import Finding
+from specprobe.graph.load import OPSET_FLOOR, ModelFile, open_model, raise_opset
+from specprobe.graph.survey import survey
+from specprobe.results import finite
+from specprobe.errors import DataError, UnsupportedOperator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Executor
+
+    from specprobe.graph.limits import Limits
+    from specprobe.graph.survey import Survey
+    from specprobe.protocols import ImageSource
+    from specprobe.runtime.network import Network
+    from specprobe.streaming import Checkpoint
+
+__all__ = ["Inspected", "inspect", "inspect_model"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspected:
+    """An inspection together with what it was made from.
+
+    Attributes
+    ----------
+    file : ModelFile
+        The opened file.
+    survey : Survey
+        With the kernels.
+    result : Inspection
+        What was found.
+    """
+
+    file: ModelFile
+    survey: "Survey"
+    result: Inspection
+
+
+def inspect(
+    model: "str | Path | Network",
+    images: "ImageSource | None" = None,
+    /,
+    *,
+    limits: "Limits | None" = None,
+    batch_size: int = 32,
+    limit: int | None = None,
+    executor: "Executor | None" = None,
+    checkpoint: "Checkpoint | None" = None,
+    progress: "Callable[[int], None] | None" = None,
+) -> Inspection:
+    """Survey of a model file, statistics of its filters, and, with images, its accuracy.
+
+    Parameters
+    ----------
+    model : str, pathlib.Path or Network
+        The file; with images, a :class:`Network`, which knows how to feed it.
+    images : ImageSource, optional
+        What to run it on.
+    limits : Limits, optional
+        Caps on what the file may ask for.
+    batch_size : int
+        Images classified at once.
+    limit : int, optional
+        Only the first so many images.
+    executor : concurrent.futures.Executor, optional
+        Computes the shards; the result does not depend on it.
+    checkpoint : Checkpoint, optional
+        Where partial results are kept.
+    progress : callable, optional
+        Called with the number of images done.
+
+    Returns
+    -------
+    Inspection
+        Never fails on a model that opens: what cannot be told is a finding.
+
+    Raises
+    ------
+    ModelError
+        If the file is not a model that may be opened.
+    DataError
+        If the images do not fit the model.
+    """
+    network = None if isinstance(model, str | Path) else model
+    file = open_model(model if isinstance(model, str | Path) else model.path, limits=limits)
+    return inspect_model(
+        file,
+        network,
+        images,
+        batch_size=batch_size,
+        limit=limit,
+        executor=executor,
+        checkpoint=checkpoint,
+        progress=progress,
+    ).result
+
+
+def inspect_model(
+    file: ModelFile,
+    network: "Network | None" = None,
+    images: "ImageSource | None" = None,
+    /,
+    *,
+    batch_size: int = 32,
+    limit: int | None = None,
+    executor: "Executor | None" = None,
+    checkpoint: "Checkpoint | None" = None,
+    progress: "Callable[[int], None] | None" = None,
+) -> Inspected:
+    """Do what :func:`inspect` does on an opened file, and keep the kernels.
+
+    Parameters
+    ----------
+    file : ModelFile
+        The opened file.
+    network : Network, optional
+        Its runnable form.
+    images : ImageSource, optional
+        What to run it on; needs ``network``.
+    batch_size, limit, executor, checkpoint, progress
+        As for :func:`inspect`.
+
+    Returns
+    -------
+    Inspected
+        File, survey and result.
+
+    Raises
+    ------
+    DataError
+        If there are images but no way to feed them.
+    """
+    if images is not None and network is None:
+        msg = "to run a model on images it has to be told how: pass specprobe.load(path, ...), not the path"
+        raise DataError(msg)
+    surveyed = survey(file)
+    findings = [*surveyed.findings, *_opset_findings(file)]
+    measured: Accuracy | None = None
+    if network is not None:
+        known = {(finding.code, finding.node) for finding in findings}
+        findings += [finding for finding in network.findings if (finding.code, finding.node) not in known]
+        if images is not None and images.labels is not None:
+            measured = accuracy(
+                network,
+                images,
+                batch_size=batch_size,
+                limit=limit,
+                executor=executor,
+                checkpoint=checkpoint,
+                progress=progress,
+            )
+            findings += _accuracy_findings(measured)
+        elif images is not None:
+            message = "the images have no labels, so there is no accuracy; give them with --labels FILE"
+            findings.append(Finding(level="warning", code="no-labels", message=message))
+    result = Inspection(
+        inputs=tuple(finite(port) for port in surveyed.inputs),
+        outputs=tuple(finite(port) for port in surveyed.outputs),
+        opset=file.opset,
+        ir_version=file.ir_version,
+        producer=file.producer,
+        bytes=file.bytes,
+        parameters=surveyed.parameters,
+        multiply_adds=surveyed.multiply_adds,
+        operators=surveyed.operators,
+        functions=file.functions,
+        quantisation=surveyed.quantisation,
+        trailing_activation=surveyed.trailing_activation,
+        filters=filter_statistics(surveyed.convolutions),
+        gradient=GradientSupport(masking=surveyed.masking),
+        findings=tuple(findings),
+        accuracy=measured,
+    )
+    return Inspected(file=file, survey=surveyed, result=result)
+
+
+def _opset_findings(file: ModelFile) -> list[Finding]:
+    if file.opset >= OPSET_FLOOR:
+        return []
+    try:
+        raise_opset(file.model)
+    except UnsupportedOperator as error:
+        return [Finding(level="warning", code="opset-too-old", message=str(error))]
+    return []
+
+
+def _accuracy_findings(measured: Accuracy) -> list[Finding]:
+    if not measured.at_chance:
+        return []
+    low, high = measured.accuracy_interval
+    message = (
+        f"accuracy {measured.accuracy:.3f} [{low:.3f}, {high:.3f}] is not above chance ({measured.chance:.3f}): "
+        "check --mean, --std, --range, --layout, --channel-order and --class-map"
+    )
+    return [Finding(level="warning", code="chance-level", message=message)]
