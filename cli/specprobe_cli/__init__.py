@@ -63,7 +63,7 @@ class _LazyGroup(click.Group):
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="specprobe")
 def cli() -> None:
-    """Which spatial frequencies a vision model in ONNX rests on, how robust it is, and why.
+    r"""Which spatial frequencies a vision model in ONNX rests on, how robust it is, and why.
 
     \b
     Exit codes: 0 fine, 1 audit found something, 2 usage, 3 model not readable or not supported, 4 data,

@@ -28,7 +28,7 @@ def command(
     verbose: bool,
     **run: Any,
 ) -> None:
-    """Survey MODEL, its filters and, with --data, its accuracy.
+    r"""Survey MODEL, its filters and, with --data, its accuracy.
 
     \b
     specprobe inspect model.onnx
@@ -74,7 +74,9 @@ def command(
         data = data_facts(images, None if measured is None else measured.image_digest)
     if measured is not None:
         arrays = {"correct": measured.image_correct, "digest": measured.image_digest}
-    content = document(result, model=facts, data=data, provenance=provenance(settings, argv=options.command_line()))
+    content = document(
+        result, model=facts, data=data, provenance=provenance(settings, argv=options.command_line())
+    )
     from specprobe_cli.tables import inspection_tables
 
     deliver(

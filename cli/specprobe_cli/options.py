@@ -32,10 +32,12 @@ __all__ = [
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class _Numbers(click.ParamType):
+class _Numbers(click.ParamType[tuple[float, ...]]):
     name = "numbers"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
         if isinstance(value, tuple):
             return value
         try:
@@ -44,10 +46,12 @@ class _Numbers(click.ParamType):
             self.fail(f"'{value}' is not a number or a list such as 0.485,0.456,0.406", param, ctx)
 
 
-class _Size(click.ParamType):
+class _Size(click.ParamType[tuple[int, int]]):
     name = "H,W"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
         if isinstance(value, tuple):
             return value
         parts = str(value).replace("x", ",").split(",")
@@ -60,10 +64,12 @@ class _Size(click.ParamType):
         return sizes[0], sizes[-1]
 
 
-class _Assignment(click.ParamType):
+class _Assignment(click.ParamType[tuple[str, float]]):
     name = "NAME=VALUE"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, float]:
         if isinstance(value, tuple):
             return value
         name, separator, number = str(value).rpartition("=")
@@ -99,14 +105,20 @@ recipe_options = _all(
     click.option("--range", "range_", metavar="1|255|-1:1", help="What the model takes for pixels 0 to 1."),
     click.option("--layout", type=click.Choice(["NCHW", "NHWC", "flat", "flat-column-major"])),
     click.option("--channel-order", type=click.Choice(["RGB", "BGR", "grey"])),
-    click.option("--size", type=_Size(), help="Height and width of pictures, where the model leaves them open."),
+    click.option(
+        "--size", type=_Size(), help="Height and width of pictures, where the model leaves them open."
+    ),
     click.option(
         "--preprocess",
         type=click.Path(path_type=Path),
         help="Recipe file: TOML or JSON, timm's config.json, Hugging Face's preprocessor_config.json.",
     ),
-    click.option("--input", "input_name", metavar="NAME", help="The image input, where the model has several."),
-    click.option("--output", "output_name", metavar="NAME", help="The logits: an output, or any tensor inside."),
+    click.option(
+        "--input", "input_name", metavar="NAME", help="The image input, where the model has several."
+    ),
+    click.option(
+        "--output", "output_name", metavar="NAME", help="The logits: an output, or any tensor inside."
+    ),
     click.option(
         "--set",
         "fixed_inputs",
@@ -124,7 +136,9 @@ data_options = _all(
     ),
     click.option("--labels", type=click.Path(path_type=Path), help="Labels kept apart: CSV, TSV, TXT, .npy."),
     click.option(
-        "--class-map", type=click.Path(path_type=Path), help="JSON or TOML: label or folder name to model class."
+        "--class-map",
+        type=click.Path(path_type=Path),
+        help="JSON or TOML: label or folder name to model class.",
     ),
     click.option("--limit", type=click.IntRange(min=1), help="Only the first so many images."),
 )
@@ -132,7 +146,9 @@ data_options = _all(
 run_options = _all(
     click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True),
     click.option("--device", default="cpu", show_default=True, metavar="cpu|cuda[:i]|auto"),
-    click.option("--threads", type=click.IntRange(min=1), help="For one operator; all processors by default."),
+    click.option(
+        "--threads", type=click.IntRange(min=1), help="For one operator; all processors by default."
+    ),
     click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
     click.option("--dask", metavar="ADDRESS", help="Scheduler of a Dask cluster that shares the files."),
     click.option("--resume", is_flag=True, help="Go on from where the same run was interrupted."),

@@ -51,7 +51,9 @@ def filter_table(result: "Mapping[str, Any]", title: str, /, *, every_layer: boo
                 table.add_row(Text(f"… {hidden} more (-v shows all)", style="dim"))
             continue
         shape = f"{layer['in_channels']}→{layer['out_channels']}"
-        table.add_row(Text(layer["name"]), _kernel(layer["kernel"]), shape, str(layer["groups"]), *_metrics(layer))
+        table.add_row(
+            Text(layer["name"]), _kernel(layer["kernel"]), shape, str(layer["groups"]), *_metrics(layer)
+        )
     for aggregate in (*result["by_kernel"], result["overall"]):
         kernels = aggregate["kernels"]
         if aggregate is not result["overall"] or len(result["by_kernel"]) > 1:
@@ -96,7 +98,10 @@ def _facts(result: "Mapping[str, Any]", model: "Mapping[str, Any]") -> "Renderab
     functions = f", {result['functions']} local functions inlined" if result["functions"] else ""
     rows = [
         ("model", f"{model['file']}  sha256 {model['sha256'][:12]}…  {size(model['bytes'], 'B', base=1024)}"),
-        ("format", f"opset {result['opset']}, IR {result['ir_version']}, {result['producer'] or 'producer unknown'}"),
+        (
+            "format",
+            f"opset {result['opset']}, IR {result['ir_version']}, {result['producer'] or 'producer unknown'}",
+        ),
         *(("input" if i == 0 else "", _port(port)) for i, port in enumerate(result["inputs"])),
         *(("output" if i == 0 else "", _port(port)) for i, port in enumerate(result["outputs"])),
         ("parameters", size(result["parameters"])),
@@ -160,5 +165,9 @@ def _kernel(kernel: "Sequence[int]") -> str:
 
 
 def _port(port: "Mapping[str, Any]") -> str:
-    shape = "unknown rank" if port["shape"] is None else "×".join("?" if d is None else str(d) for d in port["shape"])
+    shape = (
+        "unknown rank"
+        if port["shape"] is None
+        else "×".join("?" if d is None else str(d) for d in port["shape"])
+    )
     return f"{port['name']}  {port['dtype']}  {shape}"
