@@ -63,12 +63,12 @@ class _LazyGroup(click.Group):
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="specprobe")
 def cli() -> None:
-    r"""Which spatial frequencies a vision model in ONNX rests on, how robust it is, and why.
+    """Which spatial frequencies a vision model in ONNX rests on, how robust it is, and why.
 
     \b
     Exit codes: 0 fine, 1 audit found something, 2 usage, 3 model not readable or not supported, 4 data,
     5 device or runtime not available, 6 numbers not valid, 70 a bug in specprobe, 130 interrupted.
-    """
+    """  # noqa: D301 - \b is click's mark for lines to keep
 
 
 def main(args: list[str] | None = None) -> NoReturn:

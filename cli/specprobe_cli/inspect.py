@@ -28,13 +28,13 @@ def command(
     verbose: bool,
     **run: Any,
 ) -> None:
-    r"""Survey MODEL, its filters and, with --data, its accuracy.
+    """Survey MODEL, its filters and, with --data, its accuracy.
 
     \b
     specprobe inspect model.onnx
     specprobe inspect model.onnx --data test.npz --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
     specprobe inspect model.onnx --data val/ --preprocess preprocessor_config.json -o result.json
-    """
+    """  # noqa: D301 - \b is click's mark for lines to keep
     from specprobe.graph.load import open_model
     from specprobe.provenance import data_facts, model_facts, provenance
     from specprobe.results import document
