@@ -36,16 +36,18 @@ def command(
     from specprobe.results import collection, document
 
     check_destinations(destination)
-    if len(models) > 1 and any(path.suffix == ".npz" for path in destination):
-        msg = f"-o FILE.npz holds the kernels of one model, {len(models)} were given"
+    single = [path for path in destination if path.suffix != ".json"]
+    if len(models) > 1 and single:
+        msg = f"-o {single[0]} holds one model, {len(models)} were given; .json holds several"
         raise click.UsageError(msg)
     made = provenance({}, argv=options.command_line())
-    contents = []
+    contents, results = [], []
     arrays: dict[str, Any] = {}
     for path in models:
         file = open_model(path, limits=options.limits_of(allow_domains))
         convolutions, _ = find_convolutions(file.model)
-        contents.append(document(filter_statistics(convolutions), model=model_facts(file), provenance=made))
+        results.append(filter_statistics(convolutions))
+        contents.append(document(results[-1], model=model_facts(file), provenance=made))
         if len(models) == 1:
             arrays = _kernels(convolutions)
 
@@ -56,10 +58,16 @@ def command(
 
         return Group(*(filter_table(c["result"], c["model"]["file"], every_layer=verbose) for c in contents))
 
+    def figure() -> Any:
+        from specprobe.report.figures import draw
+
+        return draw(results[0], title=models[0].name)
+
     deliver(
         contents[0] if len(contents) == 1 else collection(contents),
         arrays=arrays,
         table=table,
+        figure=figure,
         destinations=destination,
         as_json=as_json,
         quiet=quiet,

@@ -74,15 +74,25 @@ def command(
         data = data_facts(images, None if measured is None else measured.image_digest)
     if measured is not None:
         arrays = {"correct": measured.image_correct, "digest": measured.image_digest}
+
+    def table() -> Any:
+        from specprobe_cli.tables import inspection_tables
+
+        return inspection_tables(content, every_layer=verbose)
+
+    def figure() -> Any:
+        from specprobe.report.figures import draw
+
+        return draw(result, title=file.path.name)
+
     content = document(
         result, model=facts, data=data, provenance=provenance(settings, argv=options.command_line())
     )
-    from specprobe_cli.tables import inspection_tables
-
     deliver(
         content,
         arrays=arrays,
-        table=lambda: inspection_tables(content, every_layer=verbose),
+        table=table,
+        figure=figure,
         destinations=destination,
         as_json=as_json,
         quiet=quiet,

@@ -197,7 +197,8 @@ class RunOptions:
 
     def recipe(self) -> "Preprocessing":
         """Recipe of the file, overridden by the options."""
-        from specprobe.recipe import Preprocessing, parse_range, read_recipe, with_options
+        from specprobe.recipe import Preprocessing, parse_range, with_options
+        from specprobe.recipe_files import read_recipe
 
         recipe = Preprocessing() if self.preprocess is None else read_recipe(self.preprocess)
         return with_options(

@@ -2,17 +2,19 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from rich.console import Console, RenderableType
 
 __all__ = ["check_destinations", "deliver", "interval", "number", "size"]
 
-SUFFIXES = (".json", ".npz")
+SUFFIXES = (".json", ".npz", ".png", ".svg")
 
 
 def check_destinations(destinations: Sequence[Path], /) -> None:
@@ -43,6 +45,7 @@ def deliver(
     *,
     arrays: Mapping[str, Any],
     table: "Callable[[], RenderableType]",
+    figure: "Callable[[], Figure] | None" = None,
     destinations: Sequence[Path],
     as_json: bool,
     quiet: bool,
@@ -57,6 +60,8 @@ def deliver(
         What only ``.npz`` files hold.
     table : callable
         Makes what people see.
+    figure : callable, optional
+        Makes what ``.png`` and ``.svg`` files show.
     destinations : sequence of pathlib.Path
         From ``-o``.
     as_json, quiet : bool
@@ -67,13 +72,22 @@ def deliver(
     for path in destinations:
         if path.suffix == ".npz":
             write_npz(path, content, arrays)
+        elif path.suffix in {".png", ".svg"} and figure is not None:
+            from specprobe.report.figures import save
+
+            drawn = figure()
+            write_atomically(path, partial(save, drawn, suffix=path.suffix))
         else:
             text = dump_json(content).encode()
-            write_atomically(path, lambda file, text=text: file.write(text))
+            write_atomically(path, partial(_write, text))
     if as_json:
         sys.stdout.write(dump_json(content))
     elif not quiet:
         show(table())
+
+
+def _write(text: bytes, file: IO[bytes]) -> None:
+    file.write(text)
 
 
 def show(renderable: "RenderableType", /) -> None:

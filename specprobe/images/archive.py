@@ -32,9 +32,10 @@ NAME_MEMBERS = ("classes", "class_names", "label_names")
 def open_npz(path: Path) -> Found:
     """Images and labels of an archive that ``numpy.savez`` or ``numpy.savez_compressed`` wrote.
 
-    The images are the first member present of ``images``, ``x``, ``x_test``, ``data``, ``arr_0``; the labels of ``labels``,
-    ``y``, ``y_test``, ``arr_1``; names of the classes of ``classes``, ``class_names``, ``label_names``. A stored member is
-    read in place; a deflated one is read forward, and from its beginning when asked to go back.
+    The images are the first member present of ``images``, ``x``, ``x_test``, ``data``, ``arr_0``; the labels
+    of ``labels``, ``y``, ``y_test``, ``arr_1``; names of the classes of ``classes``, ``class_names``,
+    ``label_names``. A stored member is read in place; a deflated one is read forward, and from its beginning
+    when asked to go back.
 
     Parameters
     ----------
@@ -50,8 +51,8 @@ def open_npz(path: Path) -> Found:
     chosen = next((name for name in IMAGE_MEMBERS if name in members), None)
     if chosen is None:
         msg = (
-            f"{path.name} has no images: members are {_listed(members)}; accepted names are {', '.join(IMAGE_MEMBERS)}. "
-            "Write one with numpy.savez(path, images=..., labels=...)"
+            f"{path.name} has no images: members are {_listed(members)}; accepted names are "
+            f"{', '.join(IMAGE_MEMBERS)}. Write one with numpy.savez(path, images=..., labels=...)"
         )
         raise DataError(msg)
     raw = images_of(_member_stream(path, members[chosen]))
@@ -130,7 +131,10 @@ def _members(path: Path) -> dict[str, zipfile.ZipInfo]:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
-        msg = f"{path.name} is not a readable zip archive ({error}); it is truncated or damaged: fetch or write it again"
+        msg = (
+            f"{path.name} is not a readable zip archive ({error}); it is truncated or damaged: fetch or write it "
+            "again"
+        )
         raise DataError(msg) from error
     expanded = sum(entry.file_size for entry in entries)
     if expanded > MAX_EXPANDED_BYTES:
@@ -141,8 +145,9 @@ def _members(path: Path) -> dict[str, zipfile.ZipInfo]:
     for entry in entries:
         if entry.file_size > RATIO_FREE_BYTES and entry.file_size > MAX_RATIO * entry.compress_size:
             msg = (
-                f"member {entry.filename!r} of {path.name} expands {entry.compress_size} bytes to {entry.file_size}, more "
-                f"than {MAX_RATIO}-fold, as decompression bombs do. If it is genuine, store it: numpy.savez"
+                f"member {entry.filename!r} of {path.name} expands {entry.compress_size} bytes to "
+                f"{entry.file_size}, more than {MAX_RATIO}-fold, as decompression bombs do. If it is genuine, "
+                "store it: numpy.savez"
             )
             raise DataError(msg)
     return {

@@ -97,8 +97,8 @@ def open_cifar(files: list[Path], name: str) -> Found:
     if not fitting:
         odd, size = next((p, s) for p, s in zip(files, sizes, strict=True) if s % (1 + _PIXELS))
         msg = (
-            f"{odd.name} is {size} bytes long, which is no whole number of CIFAR records of 3073 bytes (CIFAR-10) or 3074 "
-            "(CIFAR-100). It is truncated or another format"
+            f"{odd.name} is {size} bytes long, which is no whole number of CIFAR records of 3073 bytes "
+            "(CIFAR-10) or 3074 (CIFAR-100). It is truncated or another format"
         )
         raise DataError(msg)
     raw = _Records(tuple(FileRegion(p, p.name, 0, s) for p, s in zip(files, sizes, strict=True)), fitting[0])
@@ -228,7 +228,10 @@ def _idx(path: Path, dimensions: int) -> tuple[ByteStream, tuple[int, ...]]:
         raise DataError(msg) from error
     if not is_idx(head, dimensions) or len(head) < length:
         wanted = bytes((0, 0, 8, dimensions)).hex()
-        msg = f"{path.name} begins with {head[:4].hex() or 'nothing'}; idx unsigned bytes of {dimensions} axes begin with {wanted}"
+        msg = (
+            f"{path.name} begins with {head[:4].hex() or 'nothing'}; idx unsigned bytes of {dimensions} axes "
+            f"begin with {wanted}"
+        )
         raise DataError(msg)
     shape = struct.unpack(f">{dimensions}I", head[4:])
     if 0 in shape:
@@ -240,8 +243,8 @@ def _idx(path: Path, dimensions: int) -> tuple[ByteStream, tuple[int, ...]]:
         raise DataError(msg)
     if packed and (size > MAX_EXPANDED_BYTES or size > max(RATIO_FREE_BYTES, MAX_RATIO * stored)):
         msg = (
-            f"{path.name} declares shape {shape}, {size} bytes out of {stored}, more than {MAX_RATIO}-fold, as decompression "
-            "bombs do. If it is genuine, give it without .gz"
+            f"{path.name} declares shape {shape}, {size} bytes out of {stored}, more than {MAX_RATIO}-fold, as "
+            "decompression bombs do. If it is genuine, give it without .gz"
         )
         raise DataError(msg)
     stream = GzipStream(path, path.name, size) if packed else FileRegion(path, path.name, 0, size)

@@ -55,7 +55,10 @@ def _table(path: Path) -> tuple[str, Mapping[Any, Any]]:
     if isinstance(content, dict) and isinstance(content.get("class_map"), dict):
         content = content["class_map"]
     if not isinstance(content, dict):
-        msg = f"class map {path.name} is a {type(content).__name__}; accepted is an object {{class: index}} or a list of names"
+        msg = (
+            f"class map {path.name} is a {type(content).__name__}; accepted is an object {{class: index}} or a "
+            "list of names"
+        )
         raise DataError(msg)
     return path.name, content
 

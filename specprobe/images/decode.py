@@ -35,7 +35,7 @@ _SIGNATURES = (
     *(b"P%d" % i for i in range(1, 7)),
 )
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N"})
-# Plugins meet damage in their own ways: struct and Index/Key/TypeError from short headers, SyntaxError from PNG chunks.
+# Plugins meet damage in their own ways: struct, lookup and type errors from headers, SyntaxError from PNG chunks.
 _DAMAGE = (
     OSError,
     SyntaxError,
@@ -95,9 +95,9 @@ def decode(
 ) -> "NDArray[np.uint8]":
     """Pixels of one picture.
 
-    The first frame of an animation counts. EXIF orientation is not applied, since neither torchvision nor timm applies it;
-    alpha is dropped without compositing, as theirs is. 16-bit greys keep their high byte, as Pillow keeps that of 16-bit
-    colours.
+    The first frame of an animation counts. EXIF orientation is not applied, since neither torchvision nor
+    timm applies it; alpha is dropped without compositing, as theirs is. 16-bit greys keep their high byte, as
+    Pillow keeps that of 16-bit colours.
 
     Parameters
     ----------

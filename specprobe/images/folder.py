@@ -90,9 +90,10 @@ def open_picture(path: Path, *, channels: int | None, geometry: Geometry | None)
 def open_folder(root: Path, *, table: Path | None, channels: int | None, geometry: Geometry | None) -> Found:
     """Pictures of a folder, in the order of torchvision's ``ImageFolder``, or in that of a table of labels.
 
-    Three layouts: one folder a class (classes are the folders' names in sorted order; inside, folders and then files in
-    sorted order); a flat folder; a folder of any depth with a table of (file, label). A table of labels alone belongs
-    to the sorted files. Links to folders are not followed below the first level; hidden files are ignored.
+    Three layouts: one folder a class (classes are the folders' names in sorted order; inside, folders and
+    then files in sorted order); a flat folder; a folder of any depth with a table of (file, label). A table
+    of labels alone belongs to the sorted files. Links to folders are not followed below the first level;
+    hidden files are ignored.
 
     Parameters
     ----------
@@ -117,8 +118,9 @@ def open_folder(root: Path, *, table: Path | None, channels: int | None, geometr
         names, layout = None, "table"
     elif flat and any(classes.values()):
         msg = (
-            f"folder {root.name} holds pictures ({flat[0]}) and folders with pictures ({_first(classes)}); accepted is one "
-            "folder a class, or a flat folder. Move the pictures, or give labels= as a table of files and labels"
+            f"folder {root.name} holds pictures ({flat[0]}) and folders with pictures ({_first(classes)}); "
+            "accepted is one folder a class, or a flat folder. Move the pictures, or give labels= as a table "
+            "of files and labels"
         )
         raise DataError(msg)
     elif flat:
@@ -129,7 +131,10 @@ def open_folder(root: Path, *, table: Path | None, channels: int | None, geometr
         labels = np.repeat(np.arange(len(classes)), counts)
         names, layout, more = tuple(classes), "one folder a class", {}
     if not files:
-        msg = f"folder {root.name} holds no pictures ({ignored} other files); accepted suffixes: {' '.join(sorted(SUFFIXES))}"
+        msg = (
+            f"folder {root.name} holds no pictures ({ignored} other files); accepted suffixes: "
+            f"{' '.join(sorted(SUFFIXES))}"
+        )
         raise EmptyInput(msg)
     frame = frame_of(root / files[0], files[0], channels=channels, geometry=geometry)
     facts = {
@@ -206,8 +211,8 @@ def _from_table(
     missing = [file for file in files if file not in known]
     if missing:
         msg = (
-            f"{table.name} names {len(missing)} pictures that folder {root.name} does not hold: {', '.join(missing[:5])}. "
-            "Names are relative to the folder, with their suffix"
+            f"{table.name} names {len(missing)} pictures that folder {root.name} does not hold: "
+            f"{', '.join(missing[:5])}. Names are relative to the folder, with their suffix"
         )
         raise DataError(msg)
     if len(set(files)) != len(files):

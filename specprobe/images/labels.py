@@ -26,8 +26,8 @@ def class_indices(labels: "NDArray[Any]", name: str) -> "tuple[NDArray[np.int64]
     Parameters
     ----------
     labels : numpy.ndarray
-        (N,) or (N, 1) integers, integral floats, or text; or one-hot rows (N, K). Text that is no integer names classes,
-        which are numbered in sorted order.
+        (N,) or (N, 1) integers, integral floats, or text; or one-hot rows (N, K). Text that is no integer
+        names classes, which are numbered in sorted order.
     name : str
         What messages call the labels.
 
@@ -44,8 +44,8 @@ def class_indices(labels: "NDArray[Any]", name: str) -> "tuple[NDArray[np.int64]
         return _hot_columns(labels, name), None
     if labels.ndim != 1 or labels.dtype.kind not in "biufUS":
         msg = (
-            f"{name} have shape {labels.shape} and dtype {labels.dtype}; accepted are (N,) or (N, 1) class indices or "
-            "names, and one-hot (N, K)"
+            f"{name} have shape {labels.shape} and dtype {labels.dtype}; accepted are (N,) or (N, 1) class "
+            "indices or names, and one-hot (N, K)"
         )
         raise DataError(msg)
     if labels.dtype.kind in "US":
@@ -65,7 +65,10 @@ def _hot_columns(rows: "NDArray[Any]", name: str) -> "NDArray[np.int64]":
     hot &= (rows == 0).sum(axis=1) == rows.shape[1] - 1
     if not hot.all():
         index = int(np.argmin(hot))
-        msg = f"{name} of shape {rows.shape} are not one-hot at row {index}; store the class index of each image instead"
+        msg = (
+            f"{name} of shape {rows.shape} are not one-hot at row {index}; store the class index of each image "
+            "instead"
+        )
         raise DataError(msg)
     columns: NDArray[np.int64] = np.argmax(rows, axis=1).astype(np.int64)
     return columns
@@ -103,7 +106,10 @@ def read_text(path: Path) -> str:
         msg = f"{path.name} cannot be read: {error.strerror or error}"
         raise DataError(msg) from error
     except UnicodeDecodeError as error:
-        msg = f"{path.name} is not UTF-8 text ({error.reason} at byte {error.start}); accepted are {', '.join(_TABLES)}"
+        msg = (
+            f"{path.name} is not UTF-8 text ({error.reason} at byte {error.start}); accepted are "
+            f"{', '.join(_TABLES)}"
+        )
         raise DataError(msg) from error
 
 
@@ -139,8 +145,8 @@ def read_table(path: Path) -> list[tuple[str, str]]:
             label = width - 1
         else:
             msg = (
-                f"{path.name} has {width} columns and no title of a label column ({', '.join(sorted(LABEL_TITLES))}); "
-                "keep two columns, file and label, or add a header"
+                f"{path.name} has {width} columns and no title of a label column "
+                f"({', '.join(sorted(LABEL_TITLES))}); keep two columns, file and label, or add a header"
             )
             raise DataError(msg)
     if width == 1:

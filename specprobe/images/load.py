@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["ACCEPTED", "load_images"]
 
 ACCEPTED = (
-    ".npz (images, labels), .npy (with labels=), a folder of pictures (one folder a class, or with a table of labels), a "
-    "picture, CIFAR-10/100 binary (.bin, or its folder), MNIST idx (.gz too), .parquet"
+    ".npz (images, labels), .npy (with labels=), a folder of pictures (one folder a class, or with a table of "
+    "labels), a picture, CIFAR-10/100 binary (.bin, or its folder), MNIST idx (.gz too), .parquet"
 )
 
 
@@ -46,21 +46,23 @@ def load_images(
     Parameters
     ----------
     source : path, array, or (images, labels)
-        ``.npz``: members ``images|x|x_test|data|arr_0`` and ``labels|y|y_test|arr_1``. ``.npy``. A folder: one folder a
-        class, or flat. A picture. CIFAR-10/100 binary, a file or its folder (the test file where there is one). MNIST
-        idx, plain or ``.gz``. ``.parquet``. Arrays of any library stay on their device.
+        ``.npz``: members ``images|x|x_test|data|arr_0`` and ``labels|y|y_test|arr_1``. ``.npy``. A folder:
+        one folder a class, or flat. A picture. CIFAR-10/100 binary, a file or its folder (the test file where
+        there is one). MNIST idx, plain or ``.gz``. ``.parquet``. Arrays of any library stay on their device.
     labels : path, array or None
-        Instead of the source's own: ``.npy``, ``.npz``, idx, or a ``.csv``/``.tsv``/``.txt`` table. For a folder a table
-        of (file, label), whose order the images then have.
+        Instead of the source's own: ``.npy``, ``.npz``, idx, or a ``.csv``/``.tsv``/``.txt`` table. For a
+        folder a table of (file, label), whose order the images then have.
     class_map : mapping, path to JSON or TOML, or None
         From class names or labels of the data to model classes.
     limit : int or None
         Keep the first so many.
     channels : int or None
-        1 or 3. Pictures are decoded to it; in arrays grey is repeated and RGB becomes luma. None keeps the channels of
-        arrays and those of the first picture: after a grey first picture a coloured one is refused.
+        1 or 3. Pictures are decoded to it; in arrays grey is repeated and RGB becomes luma. None keeps the
+        channels of arrays and those of the first picture: after a grey first picture a coloured one is
+        refused.
     geometry : Geometry or None
-        Resize and crop of pictures. Arrays are taken as they are, and refused where the geometry ends in another size.
+        Resize and crop of pictures. Arrays are taken as they are, and refused where the geometry ends in
+        another size.
 
     Returns
     -------
@@ -107,7 +109,10 @@ def _in_memory(
 ) -> ImageSource:
     images, own_labels = source if isinstance(source, tuple) and len(source) == 2 else (source, None)
     if not hasattr(images, "shape"):
-        msg = f"images of type {type(images).__name__}; accepted are an array, (images, labels), or the path of {ACCEPTED}"
+        msg = (
+            f"images of type {type(images).__name__}; accepted are an array, (images, labels), or the path of "
+            f"{ACCEPTED}"
+        )
         raise DataError(msg)
     chosen = own_labels if labels is None else _read_labels(labels)
     found = ArraySource(images, chosen, class_map=class_map, limit=limit, channels=channels)
@@ -202,7 +207,8 @@ def _check_size(size: tuple[int, ...], geometry: Geometry, name: str) -> None:
     ends = geometry.crop or (geometry.resize if isinstance(geometry.resize, tuple) else None)
     if ends is not None and tuple(size) != ends:
         msg = (
-            f"{name} holds images of {size[0]}x{size[1]} (height x width), the recipe ends in {ends[0]}x{ends[1]}. Only "
-            "pictures are resized and cropped; arrays are taken as they are: resize them before, or give the pictures"
+            f"{name} holds images of {size[0]}x{size[1]} (height x width), the recipe ends in "
+            f"{ends[0]}x{ends[1]}. Only pictures are resized and cropped; arrays are taken as they are: resize "
+            "them before, or give the pictures"
         )
         raise DataError(msg)

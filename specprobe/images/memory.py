@@ -34,8 +34,8 @@ class ArraySource(ImageStream):
     Parameters
     ----------
     images : array, shape (N, C, H, W), (N, H, W, C) or (N, H, W)
-        uint8, or real floating in [0, 1], checked batch by batch. Where 1, 3 or 4 channels could stand in both places,
-        uint8 is taken as NHWC, floats as NCHW.
+        uint8, or real floating in [0, 1], checked batch by batch. Where 1, 3 or 4 channels could stand in
+        both places, uint8 is taken as NHWC, floats as NCHW.
     labels : array or None
         Integers (N,) or (N, 1), or one-hot (N, K).
     class_names : tuple of str or None

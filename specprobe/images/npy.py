@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from io import BytesIO
+from tokenize import TokenError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,7 +42,7 @@ def _header(stream: ByteStream) -> _Header:
                 f"{stream.name} is .npy version {version[0]}.{version[1]}; images and labels need 1.0 or 2.0"
             )
             raise DataError(msg)
-    except (ValueError, EOFError, RecursionError, MemoryError) as error:
+    except (ValueError, SyntaxError, TokenError, EOFError, RecursionError, MemoryError) as error:
         msg = f"{stream.name} has no readable .npy header ({_first_line(error)}); write it again with numpy.save"
         raise DataError(msg) from error
     if dtype.hasobject:
@@ -151,9 +152,17 @@ def array_of(stream: ByteStream) -> "NDArray[Any]":
         Of the stored dtype.
     """
     if stream.size > MAX_LABEL_BYTES:
-        msg = f"{stream.name} is {stream.size} bytes long; labels may take {MAX_LABEL_BYTES}. Store class indices (N,)"
+        msg = (
+            f"{stream.name} is {stream.size} bytes long; labels may take {MAX_LABEL_BYTES}. Store class indices "
+            "(N,)"
+        )
         raise DataError(msg)
     header = _header(stream)
     data = stream.read(header.length, stream.size - header.length)
     values: NDArray[Any] = np.frombuffer(data, header.dtype)
+    if header.dtype.kind == "U":
+        points = values.view(f"{header.dtype.byteorder}u4")
+        if ((points > 0x10FFFF) | ((points >= 0xD800) & (points < 0xE000))).any():
+            msg = f"{stream.name} holds text that is no Unicode; it is damaged: write it again"
+            raise DataError(msg)
     return values.reshape(header.shape, order="F" if header.fortran_order else "C")

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["open_parquet"]
 
 _IMAGE_COLUMNS = ("image", "img", "images", "picture", "jpg", "png")
+# Names that are no UTF-8, and sizes that are no sizes, in a damaged footer.
+_DAMAGE = (ValueError, LookupError, OverflowError, TypeError, MemoryError)
 _LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "cls", "y", "target")
 
 
@@ -71,7 +73,7 @@ class _Cells:
         try:
             with pq.ParquetFile(self._path) as file:
                 table = file.read_row_group(group, columns=[self._column])
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, *_DAMAGE) as error:
             msg = (
                 f"row group {group} of {self._path.name} cannot be read: {error}. It is truncated or damaged"
             )
@@ -80,6 +82,12 @@ class _Cells:
         if pa.types.is_struct(column.type):
             column = pa.chunked_array([chunk.field("bytes") for chunk in column.chunks])
         cells: list[bytes | None] = column.to_pylist()
+        declared = self._starts[group + 1] - self._starts[group]
+        if len(cells) != declared:
+            msg = (
+                f"row group {group} of {self._path.name} has {len(cells)} rows where {declared} are declared"
+            )
+            raise DataError(msg)
         return cells
 
 
@@ -129,7 +137,7 @@ def open_parquet(path: Path, *, channels: int | None, geometry: Geometry | None)
             schema, metadata = file.schema_arrow, file.metadata
             image, label = _columns(path, schema)
             labels = None if label is None else _labels(path, file, label)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, *_DAMAGE) as error:
         msg = (
             f"{path.name} is not a readable parquet file: {error}. It is truncated or damaged; fetch it again"
         )
@@ -141,8 +149,8 @@ def open_parquet(path: Path, *, channels: int | None, geometry: Geometry | None)
     for index, group in enumerate(groups):
         if group.total_byte_size > MAX_ROW_GROUP_BYTES:
             msg = (
-                f"row group {index} of {path.name} takes {group.total_byte_size} bytes; at most {MAX_ROW_GROUP_BYTES} are "
-                "held. Write it with a smaller row_group_size"
+                f"row group {index} of {path.name} takes {group.total_byte_size} bytes; at most "
+                f"{MAX_ROW_GROUP_BYTES} are held. Write it with a smaller row_group_size"
             )
             raise DataError(msg)
     starts = np.cumsum([0, *(group.num_rows for group in groups)]).tolist()

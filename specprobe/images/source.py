@@ -160,7 +160,8 @@ class ImageStream:
         Returns
         -------
         dict
-            Holds no folder names. ``class_histogram`` counts the images of each model class (as text, as JSON keys are).
+            Holds no folder names. ``class_histogram`` counts the images of each model class (as text, as JSON
+            keys are).
         """
         histogram = None
         if self._labels is not None:

@@ -127,9 +127,8 @@ class ForwardStream:
         bytearray
             Owned by the caller.
         """
-        if (
-            self._process != os.getpid()
-        ):  # a forked child shares the file position, and maybe a lock held for ever
+        # A forked child shares the file position, and may have inherited the lock held for ever.
+        if self._process != os.getpid():
             self._start_afresh()
         with self._lock:
             try:
@@ -179,7 +178,7 @@ class ForwardStream:
 
 
 class ZipMember(ForwardStream):
-    """A deflated member of a zip archive; ``zipfile`` yields at most its declared size and checks its CRC at the end."""
+    """A deflated member of a zip archive; ``zipfile`` keeps to its declared size and checks its CRC at the end."""
 
     def __init__(self, path: Path, name: str, size: int, member: str) -> None:
         super().__init__(path, name, size)

@@ -99,7 +99,7 @@ def test_every_error_leaves_by_its_code(
 
 
 def test_every_exception_of_the_library_has_a_code() -> None:
-    known = tuple(kind for kind, _ in specprobe_cli._EXIT_CODES)  # noqa: SLF001 - the table is the contract
+    known = tuple(kind for kind, _ in specprobe_cli._EXIT_CODES)
     for name in errors.__all__:
         kind = getattr(errors, name)
         assert kind is errors.SpecprobeError or issubclass(kind, known), name

@@ -1,0 +1,1 @@
+"""Results as figures. Reads results only; matplotlib is imported when something is drawn."""
