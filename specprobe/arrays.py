@@ -16,6 +16,7 @@ __all__ = [
     "Array",
     "contiguous",
     "cuda_stream",
+    "cupy_devices",
     "device",
     "from_dlpack",
     "is_numpy",
@@ -23,6 +24,8 @@ __all__ = [
     "namespace",
     "to_host",
 ]
+
+_DLPACK_CPU = 1
 
 Array: TypeAlias = Any
 """An array of any library that follows the array API standard."""
@@ -109,14 +112,18 @@ def contiguous(array: Array, /) -> Array:
     Returns
     -------
     array
-        Of the same library and device. The standard has no word for strides, so libraries that show none are
-        trusted to be contiguous after a copy.
+        Of the same library and device. The standard has no word for strides: where a library shows none and the
+        array is not on the host, it is returned as it is.
     """
     flags = getattr(array, "flags", None)
     if flags is not None and hasattr(flags, "c_contiguous"):  # NumPy, CuPy
         return array if flags.c_contiguous else namespace(array).asarray(array, copy=True, order="C")
     if array_api_compat.is_torch_array(array):
         return array.detach().contiguous()
+    if array.__dlpack_device__()[0] == _DLPACK_CPU:
+        host = np.from_dlpack(array)
+        if not host.flags.c_contiguous:
+            return namespace(array).from_dlpack(np.ascontiguousarray(host))
     return array
 
 
@@ -180,3 +187,20 @@ def cuda_stream(array: Array, /) -> Any | None:
 
         return sys.modules["torch"].cuda.current_stream(array.device)
     return None
+
+
+def cupy_devices() -> list[str] | str:
+    """GPUs that CuPy sees.
+
+    Returns
+    -------
+    list of str or str
+        Their names; or what keeps CuPy from seeing any.
+    """
+    try:
+        import cupy
+
+        count = cupy.cuda.runtime.getDeviceCount()
+        return [cupy.cuda.runtime.getDeviceProperties(i)["name"].decode() for i in range(count)]
+    except Exception as error:  # noqa: BLE001 - CuPy's import and driver errors share no base class
+        return f"{type(error).__name__}: {error}".splitlines()[0]

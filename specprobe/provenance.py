@@ -2,6 +2,7 @@
 
 import hashlib
 import platform
+import re
 import subprocess
 from collections.abc import Iterable
 from importlib import metadata
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["data_facts", "model_facts", "provenance"]
 
 _PACKAGES = ("numpy", "onnx", "onnx-ir", "onnxruntime", "onnxruntime-gpu", "cupy-cuda13x", "pillow", "scipy")
+
+_PATH = re.compile(r"(-[^=/\\~.]*=?|[\w.-]+=)?((?:[/~]|\.\.|[A-Za-z]:[/\\]).*)", re.DOTALL)
+"""A path that tells where it lies, behind an option or not."""
 
 
 def model_facts(file: "ModelFile", network: "Network | None" = None, /) -> dict[str, Any]:
@@ -116,7 +120,8 @@ def provenance(settings: dict[str, Any], /, *, argv: Iterable[str] | None = None
 
 
 def _without_folder(word: str) -> str:
-    return Path(word).name if word.startswith(("/", "~", "..")) else word
+    match = _PATH.fullmatch(word)
+    return word if match is None else (match[1] or "") + re.split(r"[/\\]", match[2])[-1]
 
 
 def _sha256(path: Path) -> str:
@@ -131,12 +136,12 @@ def _commit() -> str | None:
         return None
     try:
         run = subprocess.run(
-            ["git", "-C", str(root), "rev-parse", "HEAD"],  # noqa: S607 - the user's own git
+            ["git", "-C", str(root), "rev-parse", "HEAD"],
             capture_output=True,
             text=True,
             timeout=5,
             check=False,
         )
-    except OSError:
+    except (OSError, subprocess.SubprocessError):
         return None
     return run.stdout.strip() or None

@@ -112,7 +112,11 @@ class Preprocessing:
     guessed: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse numbers that no input can be computed with."""
+        """Refuse numbers that no input can be computed with; lists become tuples, so that recipes can be keys."""
+        for name in ("range", "mean", "std", "size"):
+            value = getattr(self, name)
+            if isinstance(value, list):
+                object.__setattr__(self, name, tuple(value))
         if self.layout is not None:
             check_choice("layout", self.layout, get_args(Layout))
         if self.channel_order is not None:

@@ -7,8 +7,8 @@ and lists, tuples and dictionaries of these, so that a partial result survives o
 import importlib
 import json
 import math
-import os
-import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy as np
 
 from specprobe.arrays import to_host
 from specprobe.errors import DataError
+from specprobe.files import write_atomically
 
 __all__ = [
     "SCHEMA",
@@ -30,12 +31,14 @@ __all__ = [
     "pack",
     "read_document",
     "result_type",
+    "save_arrays",
     "unpack",
-    "write_atomically",
     "write_npz",
 ]
 
 SCHEMA = "specprobe/1"
+
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, MemoryError)
 
 _TYPES = {
     "accuracy": "specprobe.analysis.accuracy:Accuracy",
@@ -149,14 +152,16 @@ def from_document(content: Mapping[str, Any], /) -> Any:
     DataError
         If it is no document of this schema.
     """
-    if content.get("schema") == SCHEMA and content.get("kind") == "collection":
-        return tuple(from_document(part) for part in content["documents"])
-    if content.get("schema") != SCHEMA or "kind" not in content or "result" not in content:
-        msg = f"this is not a specprobe result (schema {content.get('schema')!r}); accepted is '{SCHEMA}'"
+    found: Any = content  # it comes from a file, whatever the annotation says
+    schema = found.get("schema") if isinstance(found, Mapping) else None
+    if schema != SCHEMA or not (content.get("kind") == "collection" or {"kind", "result"} <= content.keys()):
+        msg = f"this is not a specprobe result (schema {schema!r}); accepted is '{SCHEMA}'"
         raise DataError(msg)
     try:
+        if content["kind"] == "collection":
+            return tuple(from_document(part) for part in content["documents"])
         return result_type(content["kind"]).from_dict(content["result"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         msg = f"the {content['kind']} cannot be read: {type(error).__name__} {error}"
         raise DataError(msg) from error
 
@@ -176,8 +181,8 @@ def finite(value: Any, /) -> Any:
     """
     if value is None or isinstance(value, bool | int | str):
         return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None
     if isinstance(value, np.generic):
         return finite(value.item())
     if isinstance(value, Mapping):
@@ -226,12 +231,12 @@ def read_document(path: str | Path, /) -> dict[str, Any]:
     path = Path(path)
     try:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 text = str(archive["document"])
         else:
             text = path.read_text(encoding="utf-8")
         content = json.loads(text)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, *_DAMAGED) as error:
         msg = f"{path} is not a specprobe result: {error}"
         raise DataError(msg) from error
     if not isinstance(content, dict):
@@ -300,42 +305,41 @@ def write_npz(path: Path, content: Mapping[str, Any], arrays: Mapping[str, Any],
         The document, kept as text under ``document``.
     arrays : mapping of str to array
         Of any library; no name may be ``document``.
-    """
-    hosted = {name: to_host(array) for name, array in arrays.items()}
-    text = np.asarray(dump_json(content))
-    write_atomically(path, lambda file: np.savez_compressed(file, allow_pickle=False, document=text, **hosted))
-
-
-def write_atomically(path: Path, write: Any, /) -> None:
-    """Let ``write(file)`` fill a new file, then put it at ``path`` in one step.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        Replaced if it exists; its folder must exist.
-    write : callable
-        Takes a binary file.
 
     Raises
     ------
+    ValueError
+        If one is.
     DataError
-        If the folder does not exist or cannot be written.
+        If the file cannot be written.
     """
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        msg = f"{path} cannot be written: {error.strerror}"
-        raise DataError(msg) from error
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes files that nobody else can read
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    if "document" in arrays:
+        msg = "an array is named 'document', which is the name of the document itself"
+        raise ValueError(msg)
+    hosted = {name: to_host(array) for name, array in arrays.items()}
+    text = dump_json(content)
+    write_atomically(path, lambda file: save_arrays(file, {"document": text, **hosted}, compressed=True))
+
+
+def save_arrays(file: Any, arrays: Mapping[str, Any], /, *, compressed: bool = False) -> None:
+    """Write arrays as ``.npz``.
+
+    Parameters
+    ----------
+    file : binary file
+        Filled from where it stands.
+    arrays : mapping of str to array_like
+        Numbers and strings. Any name will do; ``numpy.savez`` keeps some for its own arguments.
+    compressed : bool
+        Whether members are deflated.
+
+    Raises
+    ------
+    TypeError
+        If an array holds Python objects: they would have to be pickled.
+    """
+    method = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
+    with zipfile.ZipFile(file, "w", compression=method) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)

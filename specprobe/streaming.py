@@ -1,22 +1,27 @@
 """Many images, a shard at a time: the same bits whoever computes the shards, and a way back after an interruption."""
 
+import contextlib
 import hashlib
 import json
 import os
+import pickle
 import time
 import zipfile
+import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from specprobe.errors import CheckpointError, EmptyInput
-from specprobe.results import pack, unpack, write_atomically
+from specprobe.errors import CheckpointError, DataError, EmptyInput
+from specprobe.files import write_atomically
+from specprobe.results import pack, save_arrays, unpack
 
 __all__ = ["SHARD_IMAGES", "Checkpoint", "Mergeable", "Shard", "map_reduce", "shards"]
 
@@ -44,6 +49,12 @@ class Mergeable(Protocol):
 
 
 R = TypeVar("R", bound=Mergeable)
+
+_UNREADABLE = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, MemoryError),
+    *(RuntimeError, zipfile.BadZipFile, zlib.error),
+)
+"""What NumPy, zipfile and json raise for files that are cut off, damaged, or something else."""
 
 
 class Shard(NamedTuple):
@@ -140,12 +151,14 @@ class Checkpoint:
         if not self.resume or not self.path.exists():
             return None
         try:
-            with np.load(self.path, allow_pickle=False) as archive:
+            with self.path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
             fingerprint, done = str(arrays.pop("fingerprint")), int(arrays.pop("shards"))
             part = unpack(str(arrays.pop("scalars")), arrays)
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-            msg = f"the partial result {self.path} cannot be read: {error}; delete it, or run without --resume"
+        except (*_UNREADABLE, DataError) as error:
+            msg = (
+                f"the partial result {self.path} cannot be read: {error}; delete it, or run without --resume"
+            )
             raise CheckpointError(msg) from error
         if fingerprint != self.fingerprint:
             msg = f"the partial result {self.path} belongs to another run; delete it, or run without --resume"
@@ -161,15 +174,20 @@ class Checkpoint:
             Number of shards it covers.
         part : Mergeable
             Result of these shards.
+
+        Raises
+        ------
+        CheckpointError
+            If there is no room for it.
         """
         scalars, arrays = pack(part)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(
-            self.path,
-            lambda file: np.savez(
-                file, allow_pickle=False, fingerprint=self.fingerprint, shards=done, scalars=scalars, **arrays
-            ),
-        )
+        content = {"fingerprint": self.fingerprint, "shards": done, "scalars": scalars, **arrays}
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.path, lambda file: save_arrays(file, content))
+        except (OSError, DataError) as error:
+            msg = f"the partial result cannot be kept: {error}; point XDG_CACHE_HOME at a folder that can be written"
+            raise CheckpointError(msg) from error
 
     def clear(self) -> None:
         """Delete the partial result: the run is done."""
@@ -220,41 +238,74 @@ def map_reduce(
     if not shards:
         msg = "there are no shards to analyse"
         raise EmptyInput(msg)
-    done, part = (checkpoint.read() if checkpoint is not None else None) or (0, None)
+    # One name for both, so that an interruption never comes between the part and the count of what it covers.
+    covered: tuple[int, Any] = (checkpoint.read() if checkpoint is not None else None) or (0, None)
+    done = covered[0]
     left = shards[done:]
     if progress is not None and done:
         progress(shards[done - 1].stop)
     written = time.monotonic()
-    parts = map(step, left) if executor is None else _submit(step, left, executor, in_flight)
+    parts = _serial(step, left) if executor is None else _submit(step, left, executor, in_flight)
     try:
-        for shard, new in zip(left, parts, strict=True):
-            part = new if part is None else part.merge(new)
-            done += 1
-            if progress is not None:
-                progress(shard.stop)
-            if checkpoint is not None and time.monotonic() - written > checkpoint.seconds:
-                checkpoint.write(done, part)
-                written = time.monotonic()
+        # Closed at once, whatever is raised where: a traceback would keep the generator, and its shards, alive.
+        with contextlib.closing(parts):
+            for shard, new in zip(left, parts, strict=True):
+                done, part = covered
+                covered = (done + 1, new if part is None else part.merge(new))
+                if progress is not None:
+                    progress(shard.stop)
+                if checkpoint is not None and time.monotonic() - written > checkpoint.seconds:
+                    checkpoint.write(*covered)
+                    written = time.monotonic()
     except BaseException:
-        if checkpoint is not None and part is not None:
-            checkpoint.write(done, part)
+        if checkpoint is not None and covered[1] is not None:
+            checkpoint.write(*covered)
         raise
     if checkpoint is not None:
         checkpoint.clear()
-    if part is None:  # pragma: no cover - there is at least one shard
-        msg = "there are no shards to analyse"
-        raise EmptyInput(msg)
-    return part
+    result: R = covered[1]
+    return result
 
 
-def _submit(step: Callable[[Shard], R], left: Sequence[Shard], executor: Executor, in_flight: int) -> Iterator[R]:
+def _serial(step: Callable[[Shard], R], left: Sequence[Shard]) -> Generator[R, None, None]:
+    for shard in left:
+        yield step(shard)
+
+
+class _Portable:
+    """A step that a worker process unpickles once, not once a shard: it keeps its open files and sessions."""
+
+    def __init__(self, step: Callable[[Shard], Any]) -> None:
+        self._step = step
+        self._pickled: bytes | None = None
+
+    def __call__(self, shard: Shard) -> Any:
+        return self._step(shard)
+
+    def __reduce__(self) -> "tuple[Callable[[bytes], _Portable], tuple[bytes]]":
+        if self._pickled is None:
+            self._pickled = pickle.dumps(self._step)
+        return _restored, (self._pickled,)
+
+
+@lru_cache(maxsize=2)
+def _restored(pickled: bytes) -> _Portable:
+    return _Portable(pickle.loads(pickled))
+
+
+def _submit(
+    step: Callable[[Shard], R], left: Sequence[Shard], executor: Executor, in_flight: int
+) -> Generator[R, None, None]:
     todo = iter(left)
+    portable: Callable[[Shard], R] = _Portable(step)
     # Positional and bare: Dask takes some keywords of submit for itself.
-    pending = deque(executor.submit(step, shard) for shard in islice(todo, in_flight))
+    pending = deque(executor.submit(portable, shard) for shard in islice(todo, in_flight))
     try:
         while pending:
-            yield pending.popleft().result()
-            pending.extend(executor.submit(step, shard) for shard in islice(todo, 1))
+            part = pending[0].result()  # an interruption while it is waited for cancels this one, too
+            pending.popleft()
+            yield part
+            pending.extend(executor.submit(portable, shard) for shard in islice(todo, 1))
     finally:
         for future in pending:
             future.cancel()

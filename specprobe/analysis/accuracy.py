@@ -1,4 +1,4 @@
-"""How often is the model right?"""
+"""How often the model is right."""
 
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -53,6 +53,12 @@ class Accuracy:
     confidence: float = CONFIDENCE
     image_correct: "NDArray[np.bool_] | None" = None
     image_digest: "NDArray[np.uint8] | None" = None
+
+    def __post_init__(self) -> None:
+        """Refuse counts that no images have: results are read from files, too."""
+        if not 0 <= self.correct <= self.images or self.images < 1:
+            msg = f"{self.correct} of {self.images} images right: accepted are 0 <= correct <= images, images >= 1"
+            raise ValueError(msg)
 
     @property
     def accuracy(self) -> float:
@@ -137,12 +143,10 @@ class Accuracy:
         """Equal to the bit, per-image arrays included."""
         if not isinstance(other, Accuracy):
             return NotImplemented
-        return self.to_dict() == other.to_dict() and all(
-            (a is None) == (b is None) and (a is None or np.array_equal(a, b))
-            for a, b in (
-                (self.image_correct, other.image_correct),
-                (self.image_digest, other.image_digest),
-            )
+        return (
+            self.to_dict() == other.to_dict()
+            and _same(self.image_correct, other.image_correct)
+            and _same(self.image_digest, other.image_digest)
         )
 
     __hash__ = None  # type: ignore[assignment]
@@ -192,7 +196,12 @@ def accuracy(
         If there are no labels, or labels that the classifier has no class for.
     InvalidNumbers
         If logits are NaN or infinite; names the image.
+    ValueError
+        If ``batch_size`` is below 1.
     """
+    if batch_size < 1:
+        msg = f"batch_size is {batch_size}; accepted are whole numbers from 1"
+        raise ValueError(msg)
     count = images.images if limit is None else min(limit, images.images)
     labels = images.labels
     if labels is None:
@@ -230,7 +239,10 @@ def batch_logits(classifier: "Classifier", images: Array, /, *, start: int, batc
         If a logit is NaN or infinite.
     """
     xp = namespace(images)
-    parts = [classifier.logits(images[i : i + batch_size, ...]) for i in range(0, images.shape[0], batch_size)]
+    count = images.shape[0]
+    parts = [
+        classifier.logits(images[i : min(i + batch_size, count), ...]) for i in range(0, count, batch_size)
+    ]
     logits = parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
     fine = to_host(xp.all(xp.isfinite(logits), axis=1))
     if not fine.all():
@@ -295,6 +307,10 @@ def _histogram(values: "NDArray[Any]") -> dict[str, int]:
 def _add(left: dict[str, int], right: dict[str, int]) -> dict[str, int]:
     total = Counter(left) + Counter(right)
     return {name: total[name] for name in sorted(total, key=int)}
+
+
+def _same(left: Any, right: Any) -> bool:
+    return left is right if left is None or right is None else np.array_equal(left, right)
 
 
 def _join(left: Any, right: Any) -> Any:

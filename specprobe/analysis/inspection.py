@@ -1,4 +1,4 @@
-"""What is in this file, can it be analysed, and how well does it do?"""
+"""What is in a file, whether it can be analysed, and how well it does."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -94,7 +94,16 @@ class Inspection:
         """
         filters = self.filters.to_dict()
         measured = self.accuracy.to_dict() if self.accuracy is not None else {}
-        scalars = ("opset", "ir_version", "producer", "bytes", "parameters", "multiply_adds", "operators", "functions")
+        scalars = (
+            "opset",
+            "ir_version",
+            "producer",
+            "bytes",
+            "parameters",
+            "multiply_adds",
+            "operators",
+            "functions",
+        )
         return {
             "inputs": finite(self.inputs),
             "outputs": finite(self.outputs),
@@ -127,7 +136,16 @@ class Inspection:
             Without per-image arrays.
         """
         gradient = content["gradient"]
-        scalars = ("opset", "ir_version", "producer", "bytes", "parameters", "multiply_adds", "operators", "functions")
+        scalars = (
+            "opset",
+            "ir_version",
+            "producer",
+            "bytes",
+            "parameters",
+            "multiply_adds",
+            "operators",
+            "functions",
+        )
         return cls(
             inputs=tuple(content["inputs"]),
             outputs=tuple(content["outputs"]),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from specprobe.errors import DeviceUnavailable
 
@@ -15,9 +15,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Device", "available_threads", "import_onnxruntime", "installed_runtimes"]
 
-RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino", "onnxruntime-qnn")
+RUNTIMES = (
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "onnxruntime-directml",
+    "onnxruntime-openvino",
+    "onnxruntime-qnn",
+)
 """Distributions that install the package ``onnxruntime``; each overwrites the files of the others."""
 
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _NAME = re.compile(r"(auto|cpu|cuda)(?::(\d+))?")
 
 
@@ -80,12 +87,10 @@ def available_threads() -> int:
     int
         At least 1. onnxruntime by itself counts the machine's cores, whatever the process may use of them.
     """
-    if hasattr(os, "sched_getaffinity"):
-        count = len(os.sched_getaffinity(0))
-    else:  # pragma: no cover - macOS and Windows have no affinity to ask for
-        count = os.cpu_count() or 1
+    # macOS and Windows have no affinity to ask for.
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        quota, period = _QUOTA.read_text().split()
     except (OSError, ValueError):
         return count
     return count if quota == "max" else max(1, min(count, int(quota) // int(period)))
@@ -135,6 +140,6 @@ def import_onnxruntime() -> "ModuleType":
                 'or on a machine with an NVIDIA GPU: pip install "specprobe[cuda]"'
             )
         raise DeviceUnavailable(msg) from error
-    module: Any = onnxruntime
+    module: ModuleType = onnxruntime
     module.set_default_logger_severity(4)
-    return onnxruntime
+    return module

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -61,9 +61,9 @@ class Network:
     output: str | None = None
     fixed_inputs: tuple[tuple[str, float], ...] = ()
     batch: int | None = None
-    device: Device = Device()
+    device: Device = field(default_factory=Device)
     threads: int | None = None
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     findings: tuple[Finding, ...] = ()
 
     def logits(self, images: Array, /) -> Array:

@@ -29,6 +29,13 @@ __all__ = ["Prepared", "prepare"]
 TOLERANCE = 1e-4
 """Largest difference, over the largest output, that two orders of float32 rounding are granted."""
 
+_ACTIVATIONS = frozenset({"LogSoftmax", "Sigmoid", "Softmax"})
+_SCORES = frozenset(
+    {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE}
+    | {ir.DataType.INT8, ir.DataType.UINT8}
+)
+"""Types that logits come in; quantised models end in 8 bits."""
+
 _PROBES = 3
 _CPU = Device()
 
@@ -126,7 +133,8 @@ def prepare(
     chosen = _choose_output(raised, output_name, file)
     logits = trailing_activation(chosen)
     if logits is not None:
-        message = f"logits are taken before the {logits.uses()[0].node.op_type} that ends the model"
+        last = next(use.node.op_type for use in logits.uses() if use.node.op_type in _ACTIVATIONS)
+        message = f"logits are taken before the {last} that ends the model"
         findings.append(Finding(level="note", code="trailing-activation", message=message))
     if raised is not model:
         message = f"opset {file.opset} raised to {raised.opset_imports['']}"
@@ -145,7 +153,9 @@ def prepare(
             message = f"the batch size {batch} is built into the model: images are run {batch} at a time"
             findings.append(Finding(level="note", code="fixed-batch", message=message))
         else:
-            message = f"exported for batch size {batch}; opened to any, checked image by image on random pixels"
+            message = (
+                f"exported for batch size {batch}; opened to any, checked image by image on random pixels"
+            )
             findings.append(Finding(level="note", code="rebatched", message=message))
             graph, batch = opened, None
     return Prepared(
@@ -172,7 +182,7 @@ def _choose_output(model: ir.Model, name: str | None, file: ModelFile) -> ir.Val
     if len(outputs) > 1:
         candidates = {k: v for k, v in outputs.items() if v.shape is not None and len(_logit_dims(v)) == 2}
     if len(candidates) != 1:
-        listed = ", ".join(f"'{printable(k)}' {list(v.shape or [])}" for k, v in outputs.items())
+        listed = ", ".join(f"'{printable(k)}' {_shape(v)}" for k, v in outputs.items())
         msg = f"{file.path.name} has {len(outputs)} outputs ({listed}); name the logits with --output NAME"
         raise ModelError(msg)
     (chosen,) = candidates.values()
@@ -187,14 +197,27 @@ def _logit_dims(value: ir.Value) -> list[Any]:
     return dims
 
 
+def _shape(value: ir.Value) -> str:
+    if value.shape is None:
+        return "of unknown rank"
+    dims = (str(d) if isinstance(d, int) else printable(d.value or "?") for d in value.shape)
+    return f"[{', '.join(dims)}]"
+
+
 def _finish(model: ir.Model, logits: ir.Value) -> ir.Value:
     """Make (N, K) float32 of ``logits`` the only output."""
     dims = _logit_dims(logits)
     name = printable(str(logits.name))
     if logits.shape is not None and len(dims) != 2:
         msg = (
-            f"output '{name}' has shape {list(logits.shape)}: this is not a classifier; accepted are logits [N, K] "
+            f"output '{name}' has shape {_shape(logits)}: this is not a classifier; accepted are logits [N, K] "
             "or [N, K, 1, 1]; name a tensor of that shape with --output NAME"
+        )
+        raise ModelError(msg)
+    if logits.dtype is not None and logits.dtype not in _SCORES:
+        msg = (
+            f"output '{name}' is {logits.dtype.name.lower()} {_shape(logits)}: indices are no logits; "
+            "name the tensor that they were made from with --output NAME"
         )
         raise ModelError(msg)
     op = Emitter(model, prefix="logits")
@@ -211,20 +234,25 @@ def _finish(model: ir.Model, logits: ir.Value) -> ir.Value:
 
 
 def _verify_raise(
-    original: ir.Model, raised: ir.Model, value: ir.Value, recipe: "Preprocessing", shape: tuple[int, int, int]
+    original: ir.Model,
+    raised: ir.Model,
+    value: ir.Value,
+    recipe: "Preprocessing",
+    shape: tuple[int, int, int],
 ) -> None:
     """Refuse a converted model whose numbers are others."""
     rng = np.random.Generator(np.random.Philox(key=0))
     channels, height, width = shape
     sizes = [height, width, channels] if recipe.layout == "NHWC" else [channels, height, width]
     dims = [d if isinstance(d, int) else None for d in (value.shape or [])]
+    if recipe.layout in {"flat", "flat-column-major"}:
+        known = int(np.prod([d for d in dims[1:] if d is not None]))
+        sizes = [int(np.prod(shape)) // known] * len(dims)
     inner = [d if d is not None else s for d, s in zip(dims[1:], sizes, strict=False)]
     low, high = recipe.range
     dtype = (value.dtype or ir.DataType.FLOAT).numpy()
     probe = (low + (high - low) * rng.random([dims[0] or 2, *inner])).astype(dtype)
-    feeds = {str(value.name): probe}
-    outputs = [str(v.name) for v in original.graph.outputs]
-    before, after = (Session(model, _CPU).run(feeds, outputs) for model in (original, raised))
+    before, after = (_all_outputs(model, {str(value.name): probe}) for model in (original, raised))
     difference = max(_difference(b, a) for b, a in zip(before, after, strict=True))
     if difference > TOLERANCE:
         opset = raised.opset_imports[""]
@@ -235,15 +263,30 @@ def _verify_raise(
         raise UnsupportedOperator(msg)
 
 
+def _all_outputs(model: ir.Model, feeds: "dict[str, NDArray[Any]]") -> "tuple[NDArray[Any], ...]":
+    """Outputs of ``model``, those of a type that NumPy does not have as float32."""
+    model = model.clone()
+    outputs = model.graph.outputs
+    op = Emitter(model, prefix="probe")
+    for i, value in enumerate(outputs):
+        if value.dtype == ir.DataType.BFLOAT16:
+            outputs[i] = op.Cast(value, to=ir.DataType.FLOAT.value)
+            outputs[i].type = ir.TensorType(ir.DataType.FLOAT)
+    return Session(model, _CPU).run(feeds, [str(value.name) for value in outputs])
+
+
 def _difference(expected: "NDArray[Any]", actual: "NDArray[Any]") -> float:
-    """Largest difference over the largest expected magnitude; infinite where NaNs disagree."""
+    """Largest difference over the largest expected magnitude; infinite where NaNs or infinities disagree."""
     if expected.dtype.kind != "f":
         return 0.0 if np.array_equal(expected, actual) else float("inf")
-    if expected.shape != actual.shape or not np.array_equal(np.isnan(expected), np.isnan(actual)):
+    fine = np.isfinite(expected)
+    if expected.shape != actual.shape or not np.array_equal(fine, np.isfinite(actual)):
         return float("inf")
-    scale = float(np.nanmax(np.abs(expected), initial=0.0)) or 1.0
-    with np.errstate(invalid="ignore"):
-        return float(np.nanmax(np.abs(expected - actual), initial=0.0)) / scale
+    if not np.array_equal(expected[~fine], actual[~fine], equal_nan=True):
+        return float("inf")
+    expected, actual = expected[fine].astype(np.float64), actual[fine].astype(np.float64)
+    scale = float(np.max(np.abs(expected), initial=0.0)) or 1.0
+    return float(np.max(np.abs(expected - actual), initial=0.0)) / scale
 
 
 def _open_batch(

@@ -53,7 +53,7 @@ class Session:
         graph, weights = serialise(model)
         options = _options(ort, device, threads or available_threads())
         # The runtime reads these arrays for as long as the session lives; it does not own them.
-        self._weights = [ort.OrtValue.ortvalue_from_numpy(array) for array in map(_plain, weights.values())]
+        self._weights = [_ort_value(ort, np.ascontiguousarray(array)) for array in weights.values()]
         if weights:
             options.add_external_initializers(list(weights), self._weights)
         self._device = device
@@ -88,19 +88,21 @@ class Session:
         Parameters
         ----------
         feeds : mapping of str to array
-            One contiguous array for every input, on the session's device.
+            One contiguous array for every input, on the session's device or on the host: the runtime copies the latter
+            where the session runs on another device.
         outputs : sequence of str
             Names of outputs of the graph.
 
         Returns
         -------
         tuple of array
-            Of the library of the feeds. Each shares memory with the runtime and is read-only on NumPy.
+            Of the library and on the device of the feeds. Each shares memory with the runtime and is read-only on
+            NumPy.
 
         Raises
         ------
         InputMismatch
-            If an array is not contiguous, or has another shape or dtype than the graph takes.
+            If an array is missing or not contiguous, or has another shape or dtype than the graph takes.
         OutOfMemory
             If the device has no room for the batch.
         ModelError
@@ -113,14 +115,22 @@ class Session:
             value = self._value(name, array)
             held.append(value)
             binding.bind_ortvalue_input(name, value)
+        missing = sorted(self._inputs.keys() - feeds.keys())
+        if missing:
+            msg = f"no array for input '{printable(missing[0])}'; every input of the graph needs one"
+            raise InputMismatch(msg)
+        on_host = value.device_name().lower() == "cpu"  # what comes from the host goes back there
         for name in outputs:
-            binding.bind_output(name, self._device.kind, self._device.index)
+            if on_host:
+                binding.bind_output(name)
+            else:
+                binding.bind_output(name, self._device.kind, self._device.index)
         stream = cuda_stream(next(iter(feeds.values())))
         if stream is not None:  # onnxruntime's stream does not wait for the one that fills the feeds
             stream.synchronize()
         try:
             self._session.run_with_iobinding(binding)
-        except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base class of their own
+        except Exception as error:  # onnxruntime's exceptions share no base class of their own
             raise _translate(error) from error
         return tuple(from_dlpack(value, xp) for value in binding.get_outputs())
 
@@ -128,16 +138,18 @@ class Session:
         if name not in self._inputs:
             msg = f"the graph has no input '{printable(name)}'; it has {', '.join(map(printable, self._inputs))}"
             raise InputMismatch(msg)
-        ort_value = self._ort.OrtValue
         if is_numpy(array):
             if not array.flags.c_contiguous:
                 msg = f"input '{printable(name)}' is not contiguous (strides {array.strides}); copy it first"
                 raise InputMismatch(msg)
-            return ort_value.ortvalue_from_numpy(array)
+            if not array.dtype.isnative:  # the runtime would read the bytes in the machine's order
+                msg = f"input '{printable(name)}' is {array.dtype}, in the byte order of another machine; convert it first"
+                raise InputMismatch(msg)
+            return _ort_value(self._ort, array)
         try:
-            return ort_value.from_dlpack(array)
+            return self._ort.OrtValue.from_dlpack(array)
         except (BufferError, RuntimeError, ValueError, TypeError) as error:
-            msg = f"input '{printable(name)}' cannot be shared with the runtime: {error}; pass a contiguous array"
+            msg = f"input '{printable(name)}' cannot be shared with the runtime: {_first_line(error)}; pass a contiguous array"
             raise InputMismatch(msg) from error
 
 
@@ -160,8 +172,7 @@ def opens(device: Device, /) -> str | None:
     )
     try:
         session = Session(model, device, threads=1)
-        if device.kind == "cpu":
-            session.run({"x": np.ones((2, 4), np.float32)}, ["y"])
+        session.run({"x": np.ones((2, 4), np.float32)}, ["y"])
     except (DeviceUnavailable, ModelError) as error:
         return str(error)
     return None
@@ -195,7 +206,7 @@ def _open(ort: "ModuleType", graph: bytes, options: Any, device: Device) -> Any:
             raise DeviceUnavailable(msg)
     try:
         session = ort.InferenceSession(graph, options, providers=[(provider, settings)])
-    except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base class of their own
+    except Exception as error:  # onnxruntime's exceptions share no base class of their own
         if device.kind == "cuda" and "CUDA" in str(error):
             msg = f"{device} does not start: {_first_line(error)}; run: specprobe doctor"
             raise DeviceUnavailable(msg) from error
@@ -217,8 +228,12 @@ def _preload(ort: "ModuleType") -> str:
     return text.getvalue()
 
 
-def _plain(array: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
-    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
+def _ort_value(ort: "ModuleType", array: "np.ndarray[Any, Any]") -> Any:
+    if array.dtype.isbuiltin == 1:
+        return ort.OrtValue.ortvalue_from_numpy(array)
+    # bfloat16 and the 8-bit floats are no types of NumPy's own: the same bytes, and ONNX's name for them.
+    bits = array.view(np.dtype(f"u{array.itemsize}"))
+    return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, ir.DataType.from_numpy(array.dtype).value)
 
 
 def _translate(error: Exception) -> Exception:
@@ -226,7 +241,11 @@ def _translate(error: Exception) -> Exception:
     lowered = text.lower()
     if "failed to allocate" in lowered or "out of memory" in lowered or "bad_alloc" in lowered:
         return OutOfMemory(_first_line(error))
-    if "invalid dimensions" in lowered or "unexpected input data type" in lowered or "invalid rank" in lowered:
+    if (
+        "invalid dimensions" in lowered
+        or "unexpected input data type" in lowered
+        or "invalid rank" in lowered
+    ):
         return InputMismatch(_first_line(error))
     return ModelError(f"onnxruntime cannot run this graph: {_first_line(error)}")
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from specprobe.analysis.accuracy import Accuracy, accuracy
 from specprobe.analysis.filters import filter_statistics
 from specprobe.analysis.inspection import GradientSupport, Inspection
+from specprobe.errors import DataError, ModelError, UnsupportedOperator
 from specprobe.findings import Finding
 from specprobe.graph.load import OPSET_FLOOR, ModelFile, open_model, raise_opset
 from specprobe.graph.survey import survey
 from specprobe.results import finite
-from specprobe.errors import DataError, UnsupportedOperator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,7 +91,12 @@ def inspect(
         If the images do not fit the model.
     """
     network = None if isinstance(model, str | Path) else model
+    if network is not None:
+        limits = limits or network.limits
     file = open_model(model if isinstance(model, str | Path) else model.path, limits=limits)
+    if network is not None and file.sha256 != network.sha256:
+        msg = f"{file.path.name} has changed since it was loaded; load it again"
+        raise ModelError(msg)
     return inspect_model(
         file,
         network,
