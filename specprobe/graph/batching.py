@@ -21,7 +21,7 @@ def fixed_batch(value: ir.Value, /) -> int | None:
     int or None
         None where the first dimension is symbolic.
     """
-    first = list(value.shape or [None])[0]
+    first = next(iter(value.shape or [None]))
     return first if isinstance(first, int) else None
 
 

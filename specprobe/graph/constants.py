@@ -1,5 +1,6 @@
 """Values that a graph holds constant, seen through the operators that exporters wrap weights in."""
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -12,12 +13,14 @@ if TYPE_CHECKING:
 __all__ = ["constant_source", "constant_value"]
 
 _Arrays: TypeAlias = "list[NDArray[Any] | None]"
-_MAX_BYTES = 4 << 30
+_MAX_BYTES = 1 << 30
+"""Of any one array that is computed: a stored weight may be larger, a made one has no reason to be."""
+
 _MAX_DEPTH = 64
 
 
 def constant_source(value: ir.Value | None, /) -> ir.Value | None:
-    """The stored tensor that a constant comes from, so that weights used twice are recognised.
+    """Find the stored tensor that a constant comes from, so that weights used twice are recognised.
 
     Parameters
     ----------
@@ -45,7 +48,7 @@ def constant_source(value: ir.Value | None, /) -> ir.Value | None:
 
 
 def constant_value(value: ir.Value | None, /) -> "NDArray[Any] | None":
-    """Number content of ``value`` if no input of the graph can change it.
+    """Evaluate ``value`` if no input of the graph can change it.
 
     Sees through ``Constant``, ``ConstantOfShape``, ``Identity``, ``Cast``, ``Transpose``, ``Reshape``, ``Squeeze``,
     ``Unsqueeze``, ``QuantizeLinear``, ``DequantizeLinear``, ``Sign`` and element-wise arithmetic.
@@ -60,12 +63,23 @@ def constant_value(value: ir.Value | None, /) -> "NDArray[Any] | None":
     numpy.ndarray or None
         None where it is not constant, or held constant in a way that is not listed.
     """
-    return _evaluate(value, _MAX_DEPTH)
+    return _evaluate(value, _MAX_DEPTH, {})
 
 
-def _evaluate(value: ir.Value | None, depth: int) -> "NDArray[Any] | None":
+def _evaluate(
+    value: ir.Value | None, depth: int, known: "dict[ir.Value, NDArray[Any] | None]"
+) -> "NDArray[Any] | None":
+    """Content of ``value``; ``known`` keeps a value that is used twice from being computed twice."""
     if value is None or depth == 0:
         return None
+    if value not in known:
+        known[value] = _compute(value, depth, known)
+    return known[value]
+
+
+def _compute(
+    value: ir.Value, depth: int, known: "dict[ir.Value, NDArray[Any] | None]"
+) -> "NDArray[Any] | None":
     if value.const_value is not None:
         return value.const_value.numpy()
     node = value.producer()
@@ -75,12 +89,23 @@ def _evaluate(value: ir.Value | None, depth: int) -> "NDArray[Any] | None":
         return _constant(node)
     if node.op_type not in _EVALUATE:
         return None
-    arrays = [_evaluate(v, depth - 1) for v in node.inputs]
+    arrays = [_evaluate(v, depth - 1, known) for v in node.inputs]
     if any(a is None and v is not None for a, v in zip(arrays, node.inputs, strict=True)) or not arrays:
         return None
+    shapes = [a.shape for a in arrays if a is not None]
     try:
-        return _EVALUATE[node.op_type](node, arrays)
-    except (ValueError, TypeError, IndexError):  # a malformed constant is the runtime's to report
+        if node.op_type in _BROADCAST and math.prod(np.broadcast_shapes(*shapes)) * 8 > _MAX_BYTES:
+            return None
+        if max(a.size for a in arrays if a is not None) * 8 > _MAX_BYTES:
+            return None
+        with np.errstate(all="ignore"):
+            return _EVALUATE[node.op_type](node, arrays)
+    except (
+        ValueError,
+        TypeError,
+        IndexError,
+        MemoryError,
+    ):  # a malformed constant is the runtime's to report
         return None
 
 
@@ -99,18 +124,22 @@ def _constant(node: ir.Node) -> "NDArray[Any] | None":
 
 def _constant_of_shape(node: ir.Node, arrays: _Arrays) -> "NDArray[Any] | None":
     shape = [int(d) for d in _first(arrays)]
-    tensor = node.attributes["value"].as_tensor().numpy() if "value" in node.attributes else np.zeros(1, np.float32)
-    if np.prod(shape, dtype=np.float64) * tensor.itemsize > _MAX_BYTES:
+    tensor = (
+        node.attributes["value"].as_tensor().numpy()
+        if "value" in node.attributes
+        else np.zeros(1, np.float32)
+    )
+    if math.prod(shape) * tensor.itemsize > _MAX_BYTES:
         return None
     return np.broadcast_to(tensor.reshape(()), shape)
 
 
 def _axes(node: ir.Node, arrays: _Arrays) -> tuple[int, ...] | None:
     """Axes are an attribute up to opset 12, an input from 13."""
-    if len(arrays) > 1 and arrays[1] is not None:
-        return tuple(int(a) for a in arrays[1].reshape(-1))
-    axes = node.attributes.get_ints("axes")
-    return None if axes is None else tuple(axes)
+    stated = arrays[1] if len(arrays) > 1 else None
+    if stated is not None:
+        return tuple(int(a) for a in stated.reshape(-1))
+    return tuple(node.attributes.get_ints("axes")) if "axes" in node.attributes else None
 
 
 def _first(arrays: _Arrays) -> "NDArray[Any]":
@@ -121,11 +150,12 @@ def _first(arrays: _Arrays) -> "NDArray[Any]":
     return array
 
 
-def _reshape(_node: ir.Node, arrays: _Arrays) -> "NDArray[Any] | None":
+def _reshape(node: ir.Node, arrays: _Arrays) -> "NDArray[Any] | None":
     array, shape = _first(arrays), arrays[1]
     if shape is None:
         return None
-    target = [int(array.shape[i]) if d == 0 else int(d) for i, d in enumerate(shape)]
+    copied = not node.attributes.get_int("allowzero", 0)
+    target = [int(array.shape[i]) if d == 0 and copied else int(d) for i, d in enumerate(shape)]
     return array.reshape(target)
 
 
@@ -141,7 +171,11 @@ def _scale_shape(node: ir.Node, array: "NDArray[Any]", scale: "NDArray[Any]") ->
     axis = node.attributes.get_int("axis", 1)
     block = node.attributes.get_int("block_size", 0)
     if block:
-        return np.repeat(scale, block, axis=axis).take(range(array.shape[axis]), axis=axis)
+        length = array.shape[axis]
+        return np.repeat(scale, min(block, length), axis=axis).take(range(length), axis=axis)
+    if array.shape[axis] != scale.size:
+        msg = f"{scale.size} scales for {array.shape[axis]} slices"
+        raise ValueError(msg)
     shape = [1] * array.ndim
     shape[axis] = scale.size
     return scale.reshape(shape)
@@ -156,7 +190,7 @@ def _dequantize(node: ir.Node, arrays: _Arrays) -> "NDArray[Any]":
     shifted = array.astype(np.float32)
     if zero is not None:
         shifted -= _scale_shape(node, array, zero).astype(np.float32)
-    return shifted * _scale_shape(node, array, scale).astype(np.float32)
+    return np.multiply(shifted, _scale_shape(node, array, scale).astype(np.float32))
 
 
 def _quantize(node: ir.Node, arrays: _Arrays) -> "NDArray[Any]":
@@ -165,7 +199,8 @@ def _quantize(node: ir.Node, arrays: _Arrays) -> "NDArray[Any]":
     if scale is None:
         msg = "QuantizeLinear has no scale"
         raise ValueError(msg)
-    dtype = np.dtype(np.uint8) if zero is None else zero.dtype
+    stated = node.attributes.get_int("output_dtype", 0)
+    dtype = zero.dtype if zero is not None else ir.DataType(stated or ir.DataType.UINT8).numpy()
     if dtype.kind not in "iu":
         msg = f"QuantizeLinear to {dtype} is not evaluated"
         raise TypeError(msg)
@@ -173,7 +208,7 @@ def _quantize(node: ir.Node, arrays: _Arrays) -> "NDArray[Any]":
     if zero is not None:
         steps = steps + _scale_shape(node, array, zero).astype(np.float32)
     bounds = np.iinfo(dtype)
-    return np.clip(steps, bounds.min, bounds.max).astype(dtype)
+    return np.asarray(np.clip(steps, bounds.min, bounds.max), dtype)
 
 
 def _cast(node: ir.Node, arrays: _Arrays) -> "NDArray[Any]":
@@ -184,20 +219,29 @@ def _transpose(node: ir.Node, arrays: _Arrays) -> "NDArray[Any]":
     return np.transpose(_first(arrays), node.attributes.get_ints("perm"))
 
 
-def _elementwise(function: Callable[..., Any]) -> "Callable[[ir.Node, _Arrays], NDArray[Any]]":
-    def evaluate(_node: ir.Node, arrays: _Arrays) -> "NDArray[Any]":
-        with np.errstate(all="ignore"):
-            return np.asarray(function(*arrays))
+def _elementwise(function: Callable[..., Any]) -> "Callable[[ir.Node, _Arrays], NDArray[Any] | None]":
+    def evaluate(node: ir.Node, arrays: _Arrays) -> "NDArray[Any] | None":
+        if "axis" in node.attributes:  # up to opset 6, shapes were aligned by it
+            return None
+        return np.asarray(function(*arrays))
 
     return evaluate
 
 
+def _divide(dividend: "NDArray[Any]", divisor: "NDArray[Any]") -> "NDArray[Any]":
+    quotient = np.divide(dividend, divisor)
+    return np.asarray(
+        quotient if dividend.dtype.kind not in "iu" else np.trunc(quotient).astype(dividend.dtype)
+    )
+
+
+_BROADCAST = frozenset({"Add", "Div", "Mul", "Sub"})
 _EVALUATE: "dict[str, Callable[[ir.Node, _Arrays], NDArray[Any] | None]]" = {
     "Add": _elementwise(np.add),
     "Cast": _cast,
     "ConstantOfShape": _constant_of_shape,
     "DequantizeLinear": _dequantize,
-    "Div": _elementwise(np.divide),
+    "Div": _elementwise(_divide),
     "Identity": lambda _node, arrays: arrays[0],
     "Mul": _elementwise(np.multiply),
     "QuantizeLinear": _quantize,

@@ -26,7 +26,7 @@ _FOLDED_NAME = re.compile(r"(onnx::)?Conv_\d+")
 
 
 def node_label(node: ir.Node, /) -> str:
-    """What to call a node: its name, or its first output's.
+    """Return what to call a node: its name, or its first output's.
 
     Parameters
     ----------
@@ -57,42 +57,56 @@ def find_convolutions(model: ir.Model, /) -> tuple[tuple[Convolution, ...], tupl
         Convolutions whose kernels are computed from an input.
     """
     findings: list[Finding] = []
-    found: dict[tuple[int, int, bool], list[ir.Node]] = {}
+    found: list[tuple[ir.Node, NDArray[Any], list[str]]] = []
+    by_source: dict[tuple[int, int, str], list[int]] = {}
     for node in model.graph.all_nodes():
-        if node.op_type not in CONVOLUTIONS or node.domain not in {"", "ai.onnx", "com.microsoft"}:
+        if node.op_type not in CONVOLUTIONS or node.domain:
             continue
-        source = constant_source(_weight_value(node))
-        key = (id(source), node.attributes.get_int("group", 1), node.op_type == "ConvTranspose")
-        if source is None:
-            message = "its kernel is computed from an input of the model, so it has no fixed filters"
-            findings.append(
-                Finding(level="note", code="dynamic-kernel", message=message, node=node_label(node))
-            )
-            continue
-        found.setdefault(key, []).append(node)
-    depths = _depths(model, [nodes[0] for nodes in found.values()])
-    convolutions = []
-    for nodes in found.values():
-        node = nodes[0]
+        value = _weight_value(node)
         weight = _kernel(node)
-        if weight is None or weight.ndim < 3:
-            message = "the way its kernel is stored is not known to specprobe"
-            findings.append(
-                Finding(level="warning", code="unread-kernel", message=message, node=node_label(node))
-            )
+        if weight is None:
+            findings.append(_unread(node, value))
             continue
-        convolutions.append(
-            Convolution(
-                name=node_label(node),
-                operator=node.op_type,
-                weight=weight,
-                groups=node.attributes.get_int("group", 1),
-                depth=depths[node],
-                batch_norm=_batch_norm(node),
-                shared_with=tuple(node_label(other) for other in nodes[1:]),
-            )
+        # One stored tensor may be scaled or transposed into several kernels: those are not the same.
+        key = (id(constant_source(value)), node.attributes.get_int("group", 1), node.op_type)
+        same = [
+            i for i in by_source.setdefault(key, []) if np.array_equal(found[i][1], weight, equal_nan=True)
+        ]
+        if same:
+            found[same[0]][2].append(node_label(node))
+        else:
+            by_source[key].append(len(found))
+            found.append((node, weight, []))
+    depths = _depths(model, [node for node, _, _ in found])
+    convolutions = (
+        Convolution(
+            name=node_label(node),
+            operator=node.op_type,
+            weight=weight,
+            groups=node.attributes.get_int("group", 1),
+            depth=depths[node],
+            batch_norm=_batch_norm(node),
+            shared_with=tuple(others),
         )
+        for node, weight, others in found
+    )
     return tuple(convolutions), tuple(findings)
+
+
+def _unread(node: ir.Node, value: ir.Value | None) -> Finding:
+    pending, seen = [value], set[ir.Value]()
+    while pending:
+        current = pending.pop()
+        if current is None or current in seen or current.const_value is not None:
+            continue
+        seen.add(current)
+        producer = current.producer()
+        if producer is None:
+            message = "its kernel is computed from an input of the model, so it has no fixed filters"
+            return Finding(level="note", code="dynamic-kernel", message=message, node=node_label(node))
+        pending.extend(producer.inputs)
+    message = "the way its kernel is stored is not known to specprobe"
+    return Finding(level="warning", code="unread-kernel", message=message, node=node_label(node))
 
 
 def _weight_value(node: ir.Node) -> ir.Value | None:
@@ -103,27 +117,32 @@ def _weight_value(node: ir.Node) -> ir.Value | None:
 def _kernel(node: ir.Node) -> "NDArray[Any] | None":
     """Real kernels, (out_channels, in_channels / groups, *kernel)."""
     weight = constant_value(_weight_value(node))
-    if weight is None:
+    if weight is None or weight.ndim < 3:
         return None
     if node.op_type == "QLinearConv":
-        weight = _real(weight, constant_value(node.inputs[4]), constant_value(node.inputs[5]))
+        scale = constant_value(node.inputs[4])
+        if scale is None:
+            return None
+        weight = _real(weight, scale, constant_value(node.inputs[5]))
     elif node.op_type == "ConvInteger":
         zero = constant_value(node.inputs[3]) if len(node.inputs) > 3 else None
         weight = _real(weight, None, zero)  # the scale comes later in the graph; every metric is scale-free
     elif node.op_type == "ConvTranspose":
         groups = node.attributes.get_int("group", 1)
         into, out, *kernel = weight.shape
-        if into % groups:
+        if groups < 1 or into % groups:
             return None
         split = weight.reshape(groups, into // groups, out, *kernel)
         weight = np.swapaxes(split, 1, 2).reshape(groups * out, into // groups, *kernel)
-    return weight if weight.dtype in {np.dtype(np.float32), np.dtype(np.float64)} else weight.astype(np.float32)
+    return (
+        weight if weight.dtype in {np.dtype(np.float32), np.dtype(np.float64)} else weight.astype(np.float32)
+    )
 
 
 def _real(
     weight: "NDArray[Any]", scale: "NDArray[Any] | None", zero: "NDArray[Any] | None"
 ) -> "NDArray[Any]":
-    column = (-1, *(1 for _ in weight.shape[1:]))
+    column = (len(weight), *(1 for _ in weight.shape[1:]))
     real = weight.astype(np.float32)
     if zero is not None:
         real = real - zero.astype(np.float32).reshape(column if zero.size > 1 else ())

@@ -1,11 +1,13 @@
 """Adds nodes to a graph so that the code reads like the ONNX specification."""
 
-from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import onnx
 import onnx_ir as ir
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = ["Emitter"]
 
@@ -39,7 +41,7 @@ class Emitter:
         self._count = 0
 
     def name(self, stem: str, /) -> str:
-        """A name that nothing in the graph has yet.
+        """Return a name that nothing in the graph has yet.
 
         Parameters
         ----------
@@ -59,7 +61,7 @@ class Emitter:
         return name
 
     def constant(self, value: Any, dtype: ir.DataType, /) -> ir.Value:
-        """An initializer.
+        """Add an initializer.
 
         Parameters
         ----------
@@ -82,7 +84,7 @@ class Emitter:
         return made
 
     def __getattr__(self, operator: str) -> _Operator:
-        """Function that adds one ``operator`` node and returns its output, or its outputs."""
+        """Return the function that adds one ``operator`` node and returns its output, or its outputs."""
         if operator.startswith("_"):
             raise AttributeError(operator)
         if not onnx.defs.has(operator, self._opset):
@@ -111,8 +113,8 @@ class Emitter:
 
 
 def _names(graph: ir.Graph) -> set[str]:
-    values: Iterable[ir.Value] = (*graph.inputs, *graph.initializers.values())
-    taken = {str(value.name) for value in values}
+    graphs: Iterable[ir.Graph] = (graph, *graph.subgraphs())
+    taken = {str(value.name) for g in graphs for value in (*g.inputs, *g.initializers.values())}
     for node in graph.all_nodes():
         taken.update(str(output.name) for output in node.outputs)
         taken.add(str(node.name))

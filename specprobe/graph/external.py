@@ -1,5 +1,6 @@
 """Weights kept in other files, read without leaving the model's folder."""
 
+import math
 import os
 import stat
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -15,7 +16,27 @@ from specprobe.graph.limits import printable
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["is_external", "read_external", "resolve_location"]
+__all__ = ["element_type", "is_external", "read_external", "resolve_location"]
+
+
+def element_type(data_type: int, /) -> ir.DataType | None:
+    """Type of ONNX's number ``data_type``, if its elements have a fixed size.
+
+    Parameters
+    ----------
+    data_type : int
+        As in the file, so any number.
+
+    Returns
+    -------
+    onnx_ir.DataType or None
+        None for strings, and for numbers that stand for no type.
+    """
+    try:
+        kind = ir.DataType(data_type)
+    except ValueError:
+        return None
+    return None if kind in {ir.DataType.UNDEFINED, ir.DataType.STRING} else kind
 
 
 def is_external(tensor: onnx.TensorProto, /) -> bool:
@@ -61,12 +82,16 @@ def resolve_location(model_path: Path, location: str, /) -> Path:
     shown = printable(location)
     where = f"{model_path.name} keeps weights in '{shown}'"
     parts = (PurePosixPath(location), PureWindowsPath(location))
-    if not location or any(p.is_absolute() or p.drive or ".." in p.parts for p in parts):
+    if not location or "\0" in location or any(p.is_absolute() or p.drive or ".." in p.parts for p in parts):
         msg = f"{where}, which is not inside the model's folder; accepted are relative paths without '..'"
         raise ExternalDataError(msg)
-    folder = model_path.parent.resolve()
-    beside_target = model_path.resolve().parent
-    target = (model_path.parent / location).resolve()
+    try:
+        folder = model_path.parent.resolve()
+        beside_target = model_path.resolve().parent
+        target = (model_path.parent / location).resolve()
+    except (OSError, RuntimeError):
+        msg = f"{where}, a link that leads back to itself"
+        raise ExternalDataError(msg) from None
     if not (target.is_relative_to(folder) or target.is_relative_to(beside_target)):
         msg = f"{where}, a link that leaves the model's folder; copy the data file beside the model"
         raise ExternalDataError(msg)
@@ -94,7 +119,7 @@ def read_external(tensor: onnx.TensorProto, model_path: Path, /) -> "tuple[NDArr
     Returns
     -------
     array : numpy.ndarray
-        Of the tensor's shape; sub-byte types stay packed in uint8.
+        Of the tensor's shape.
     path : pathlib.Path
         The file it lies in.
 
@@ -112,11 +137,15 @@ def read_external(tensor: onnx.TensorProto, model_path: Path, /) -> "tuple[NDArr
     except ValueError:
         msg = f"tensor '{name}' in {model_path.name}: offset or length of its external data is not a number"
         raise ExternalDataError(msg) from None
-    kind = ir.DataType(tensor.data_type)
-    if kind.bitwidth < 8:
-        msg = f"tensor '{name}' in {model_path.name}: external data of type {kind.name} is not supported"
+    kind = element_type(tensor.data_type)
+    if kind is None or kind.bitwidth < 8:
+        shown = kind.name if kind is not None else f"number {tensor.data_type}"
+        msg = f"tensor '{name}' in {model_path.name}: external data of type {shown} is not supported"
         raise ExternalDataError(msg)
-    needed = int(np.prod(tensor.dims, dtype=np.float64)) * kind.itemsize
+    if any(dim < 0 for dim in tensor.dims):
+        msg = f"tensor '{name}' in {model_path.name} has a negative dimension: {list(tensor.dims)}"
+        raise ExternalDataError(msg)
+    needed = math.prod(tensor.dims) * int(kind.itemsize)
     size = path.stat().st_size
     if offset < 0 or (length is not None and length != needed) or offset + needed > size:
         msg = (
@@ -128,9 +157,14 @@ def read_external(tensor: onnx.TensorProto, model_path: Path, /) -> "tuple[NDArr
     if needed == 0:
         return np.empty(shape, kind.numpy()), path
     # Opened by descriptor, so that a link put in place after the check is not followed.
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
-    with os.fdopen(descriptor, "rb") as file:
-        mapped = np.memmap(file, mode="r", dtype=np.uint8, offset=offset, shape=(needed,))
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        with os.fdopen(descriptor, "rb") as file:
+            mapped = np.memmap(file, mode="r", dtype=np.uint8, offset=offset, shape=needed)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        msg = f"'{path.name}', which holds weights of {model_path.name}, cannot be read: {reason}"
+        raise ExternalDataError(msg) from error
     if offset % kind.itemsize:
         return np.frombuffer(mapped.tobytes(), kind.numpy()).reshape(shape), path
     return mapped.view(kind.numpy()).reshape(shape), path

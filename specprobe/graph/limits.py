@@ -1,6 +1,5 @@
 """What a model file may ask for before specprobe refuses it."""
 
-import re
 from dataclasses import dataclass
 
 __all__ = ["OFFICIAL_DOMAINS", "Limits", "printable"]
@@ -12,8 +11,6 @@ FORBIDDEN_OPERATORS = frozenset({"EPContext", "PyOp"})
 """Operators of the official domains that run what a file brings along."""
 
 GIB = 1 << 30
-
-_UNPRINTABLE = re.compile(r"[^\x20-\x7e\u00a0-\uffff]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,5 +54,5 @@ def printable(name: str, /) -> str:
     str
         One line.
     """
-    text = _UNPRINTABLE.sub("\ufffd", name)
-    return text if len(text) <= 200 else f"{text[:199]}…"
+    text = name if len(name) <= 200 else f"{name[:199]}…"
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)

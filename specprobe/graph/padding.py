@@ -1,5 +1,7 @@
 """``auto_pad`` made explicit, so that no later code ever reads it."""
 
+from dataclasses import dataclass
+
 import onnx_ir as ir
 
 from specprobe.findings import Finding
@@ -7,7 +9,12 @@ from specprobe.graph.limits import printable
 
 __all__ = ["make_padding_explicit"]
 
-_PADDED = frozenset({"Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "MaxPool", "AveragePool", "LpPool"})
+_PADDED = frozenset(
+    {"AveragePool", "Conv", "ConvInteger", "ConvTranspose", "LpPool", "MaxPool", "QLinearConv"}
+)
+
+
+_MODES = frozenset({"SAME_LOWER", "SAME_UPPER", "VALID"})
 
 
 def make_padding_explicit(model: ir.Model, /) -> tuple[Finding, ...]:
@@ -25,56 +32,99 @@ def make_padding_explicit(model: ir.Model, /) -> tuple[Finding, ...]:
     """
     findings = []
     for node in model.graph.all_nodes():
-        mode = node.attributes.get_string("auto_pad", "NOTSET") if node.op_type in _PADDED else "NOTSET"
-        if mode == "NOTSET":
+        if node.op_type not in _PADDED or node.domain:
             continue
-        pads = _explicit(node, mode)
-        if pads is None:
-            findings.append(
-                Finding(
-                    level="warning",
-                    code="implicit-padding",
-                    message=f"auto_pad={printable(mode)} depends on an image size that the graph leaves open",
-                    node=printable(node.name or ""),
-                )
+        mode = node.attributes.get_string("auto_pad", "NOTSET")
+        transposed_to_size = node.op_type == "ConvTranspose" and "output_shape" in node.attributes
+        if mode == "NOTSET" and not transposed_to_size:
+            continue
+        if transposed_to_size:
+            done = _settle_output_shape(node, mode)
+        else:
+            pads = _explicit(node, mode)
+            done = pads is not None
+            if pads is not None:
+                node.attributes["pads"] = ir.AttrInt64s("pads", pads)
+        if done:
+            node.attributes.pop("auto_pad", None)
+            continue
+        findings.append(
+            Finding(
+                level="warning",
+                code="implicit-padding",
+                message=f"auto_pad={printable(mode)} cannot be made explicit: it depends on an image size that the "
+                "graph leaves open, or the runtime reads it in its own way",
+                node=printable(node.name or ""),
             )
-            continue
-        del node.attributes["auto_pad"]
-        node.attributes["pads"] = ir.AttrInt64s("pads", pads)
+        )
     return tuple(findings)
 
 
-def _explicit(node: ir.Node, mode: str) -> list[int] | None:
-    x, y = node.inputs[0], node.outputs[0]
+@dataclass(frozen=True, slots=True)
+class _Window:
+    strides: list[int]
+    extents: list[int]
+    extra: list[int]
+
+
+def _window(node: ir.Node) -> _Window | None:
+    """How the node's kernel steps; None where its attributes contradict one another."""
     kernel = node.attributes.get_ints("kernel_shape") or _kernel_of_weight(node)
     if kernel is None:
         return None
     rank = len(kernel)
-    if mode == "VALID":
-        return [0] * (2 * rank)
     strides = node.attributes.get_ints("strides") or [1] * rank
     dilations = node.attributes.get_ints("dilations") or [1] * rank
+    extra = node.attributes.get_ints("output_padding") or [0] * rank
+    if not len(strides) == len(dilations) == len(extra) == rank or min(*strides, *dilations, *kernel) < 1:
+        return None
     extents = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
-    sizes, outputs = _spatial(x, rank), _spatial(y, rank)
+    return _Window(list(strides), extents, list(extra))
+
+
+def _explicit(node: ir.Node, mode: str) -> list[int] | None:
+    window = _window(node)
+    if mode not in _MODES or window is None:
+        return None
+    rank = len(window.strides)
+    if mode == "VALID":
+        # A pool that rounds up would go beyond the picture with explicit pads, and does not with VALID.
+        return None if node.attributes.get_int("ceil_mode", 0) else [0] * (2 * rank)
+    sizes = _spatial(node.inputs[0], rank)
+    steps = zip(window.strides, window.extents, window.extra, strict=True)
     if node.op_type == "ConvTranspose":
-        extra = node.attributes.get_ints("output_padding") or [0] * rank
-        wanted = node.attributes.get_ints("output_shape")
-        if wanted is not None:
-            outputs = [int(size) for size in wanted[-rank:]]
-        elif sizes is not None:
-            outputs = [size * s for size, s in zip(sizes, strides, strict=True)]
-        if sizes is None or outputs is None:
-            return None
-        totals = [
-            s * (i - 1) + p + e - o for i, o, s, e, p in zip(sizes, outputs, strides, extents, extra, strict=True)
-        ]
-    elif all(s == 1 for s in strides):
-        totals = [e - 1 for e in extents]
+        totals = [max(0, extent + extra - stride) for stride, extent, extra in steps]
+    elif all(stride == 1 for stride in window.strides):
+        totals = [extent - 1 for extent in window.extents]
     elif sizes is None:
         return None
     else:
-        totals = [(-(-i // s) - 1) * s + e - i for i, s, e in zip(sizes, strides, extents, strict=True)]
-    totals = [max(0, total) for total in totals]
+        totals = [(-(-i // s) - 1) * s + e - i for i, (s, e, _) in zip(sizes, steps, strict=True)]
+        if min(totals) < -1:  # onnxruntime then begins inside the picture, other runtimes at its edge
+            return None
+    return _halves([max(0, total) for total in totals], mode)
+
+
+def _settle_output_shape(node: ir.Node, mode: str) -> bool:
+    """Replace a transposed convolution's output_shape by pads and output_padding of the same effect."""
+    window = _window(node)
+    sizes = _spatial(node.inputs[0], len(window.strides)) if window is not None else None
+    wanted = (node.attributes.get_ints("output_shape") or [])[-len(sizes or []) :]
+    if window is None or sizes is None or len(wanted) != len(sizes) or mode not in {*_MODES, "NOTSET"}:
+        return False
+    steps = zip(sizes, window.strides, window.extents, window.extra, wanted, strict=True)
+    totals = [s * (i - 1) + e + extra - o for i, s, e, extra, o in steps]
+    extra = [p + max(0, -t) for p, t in zip(window.extra, totals, strict=True)]
+    if any(p >= s for p, s in zip(extra, window.strides, strict=True) if p):
+        return False
+    node.attributes["pads"] = ir.AttrInt64s("pads", _halves([max(0, t) for t in totals], mode))
+    node.attributes["output_padding"] = ir.AttrInt64s("output_padding", extra)
+    del node.attributes["output_shape"]
+    return True
+
+
+def _halves(totals: list[int], mode: str) -> list[int]:
+    """Pads of every axis' beginning, then of its end."""
     small, large = [t // 2 for t in totals], [t - t // 2 for t in totals]
     return [*small, *large] if mode == "SAME_UPPER" else [*large, *small]
 

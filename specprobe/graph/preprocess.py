@@ -1,7 +1,7 @@
 """The preprocessing recipe as ONNX nodes in front of a model, so that its input is pixels in [0, 1]."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
@@ -22,11 +22,15 @@ LUMA = (0.299, 0.587, 0.114)
 
 _FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE})
 _CHANNELS = frozenset({1, 3, 4})
-_PIXEL_RANGES = {"NominalRange_0_255": (0.0, 255.0), "Normalized_0_1": (0.0, 1.0), "Normalized_1_1": (-1.0, 1.0)}
+_PIXEL_RANGES = {
+    "NominalRange_0_255": (0.0, 255.0),
+    "Normalized_0_1": (0.0, 1.0),
+    "Normalized_1_1": (-1.0, 1.0),
+}
 
 
 def image_input(model: ir.Model, name: str | None = None, /) -> ir.Value:
-    """The input that takes the image.
+    """Find the input that takes the image.
 
     Parameters
     ----------
@@ -46,7 +50,9 @@ def image_input(model: ir.Model, name: str | None = None, /) -> ir.Value:
         If there is no such input, several could be meant, or it takes no images.
     """
     inputs = {str(value.name): value for value in model.graph.inputs}
-    listed = ", ".join(f"'{printable(key)}' {_dtype(value)}{list(value.shape or [])}" for key, value in inputs.items())
+    listed = ", ".join(
+        f"'{printable(key)}' {_dtype(value)}{list(value.shape or [])}" for key, value in inputs.items()
+    )
     if name is not None:
         if name not in inputs:
             msg = f"the model has no input '{printable(name)}'; it has {listed or 'none'}"
@@ -55,7 +61,9 @@ def image_input(model: ir.Model, name: str | None = None, /) -> ir.Value:
     elif len(inputs) == 1:
         (chosen,) = inputs.values()
     else:
-        images = [v for v in inputs.values() if _takes_images(v) and v.shape is not None and len(v.shape) == 4]
+        images = [
+            v for v in inputs.values() if _takes_images(v) and v.shape is not None and len(v.shape) == 4
+        ]
         if len(images) != 1:
             msg = f"the model has {len(inputs)} inputs ({listed}); name the image with --input NAME"
             raise ModelError(msg)
@@ -97,7 +105,11 @@ def set_inputs(model: ir.Model, values: "Mapping[str, float]", /) -> None:
         shape = [d if isinstance(d, int) else 1 for d in dims]
         model.graph.inputs.remove(value)
         value.shape = ir.Shape(shape)
-        value.const_value = ir.Tensor(np.full(shape, number, value.dtype.numpy()), dtype=value.dtype, name=name)
+        filler = _filler(number, value.dtype)
+        if filler is None:
+            msg = f"input '{printable(name)}' is {_dtype(value)}, which cannot hold {number}"
+            raise ModelError(msg)
+        value.const_value = ir.Tensor(np.broadcast_to(filler, shape).copy(), dtype=value.dtype, name=name)
         model.graph.register_initializer(value)
 
 
@@ -160,7 +172,9 @@ def resolve(
         msg = f"input '{name}' states no shape; give the pictures' size and layout (--layout, --size)"
         raise RecipeError(msg)
     dims = [d if isinstance(d, int) else None for d in value.shape]
-    layout, guessed = (recipe.layout, False) if recipe.layout is not None else _guess_layout(dims, image_shape)
+    layout, guessed = (
+        (recipe.layout, False) if recipe.layout is not None else _guess_layout(dims, image_shape)
+    )
     if layout is None:
         msg = (
             f"the layout of input '{name}' {list(value.shape)} is not clear; "
@@ -173,22 +187,32 @@ def resolve(
             msg = f"input '{name}' has {len(dims)} dimensions, --layout {layout} needs 4"
             raise RecipeError(msg)
         channels, height, width = (dims[1], *dims[2:]) if layout == "NCHW" else (dims[3], *dims[1:3])
+        own = channels
         stated: list[int | None] = [3 if grey else channels, height, width]
     else:
+        if len(dims) < 2:
+            msg = f"input '{name}' has {len(dims)} dimensions, --layout {layout} needs 2 or more"
+            raise RecipeError(msg)
         known = [d for d in dims[1:] if d is not None]
         total = int(np.prod(known)) if len(known) == len(dims) - 1 else None
         stated = [None, None, None] if total is None else _flat_shape(total, recipe, image_shape)
+        own = stated[0]
         if total is not None and grey and stated[0] is not None:
             stated[0] = 3
+    if grey and own not in {None, 1}:
+        msg = f"--channel-order grey gives pictures of 1 channel, input '{name}' takes {own}"
+        raise RecipeError(msg)
     asked: tuple[int | None, ...] = (None, *(recipe.size or (None, None)))
     if recipe.size is None and recipe.geometry.crop is not None:
         asked = (None, *recipe.geometry.crop)
     for wanted, given in zip(stated, asked, strict=True):
         if wanted is not None and given is not None and wanted != given:
-            msg = f"input '{name}' takes pictures of {stated[1]}×{stated[2]}, the recipe makes {asked[1]}×{asked[2]}"
+            msg = f"input '{name}' takes pictures of {stated[1]}x{stated[2]}, the recipe makes {asked[1]}x{asked[2]}"
             raise RecipeError(msg)
     data = image_shape or (None, None, None)
-    shape = [s if s is not None else a if a is not None else d for s, a, d in zip(stated, asked, data, strict=True)]
+    shape = [
+        s if s is not None else a if a is not None else d for s, a, d in zip(stated, asked, data, strict=True)
+    ]
     if any(d is None for d in shape):
         msg = (
             f"input '{name}' {list(value.shape)} leaves the pictures' size open; "
@@ -233,7 +257,9 @@ def stated_channels(value: ir.Value, recipe: "Preprocessing", /) -> int | None:
     return dims[3] if layout == "NHWC" else dims[1]
 
 
-def prepend(model: ir.Model, value: ir.Value, recipe: "Preprocessing", shape: tuple[int, int, int], /) -> ir.Value:
+def prepend(
+    model: ir.Model, value: ir.Value, recipe: "Preprocessing", shape: tuple[int, int, int], /
+) -> ir.Value:
     """Put the recipe in front of ``value``.
 
     Parameters
@@ -311,13 +337,13 @@ def _guess_layout(dims: list[int | None], data: tuple[int, int, int] | None) -> 
         return ("NCHW", not first)
     inner = dims[1:]
     if 2 <= len(dims) <= 3 and data is not None and None not in inner:
-        return ("flat", True) if int(np.prod([d or 0 for d in inner])) == int(np.prod(data)) else (None, False)
+        return (
+            ("flat", True) if int(np.prod([d or 0 for d in inner])) == int(np.prod(data)) else (None, False)
+        )
     return None, False
 
 
-def _flat_shape(
-    total: int, recipe: "Preprocessing", data: tuple[int, int, int] | None
-) -> list[int | None]:
+def _flat_shape(total: int, recipe: "Preprocessing", data: tuple[int, int, int] | None) -> list[int | None]:
     """C, H, W of ``total`` numbers, as far as size and data settle it."""
     if recipe.size is not None and total % (recipe.size[0] * recipe.size[1]) == 0:
         return [total // (recipe.size[0] * recipe.size[1]), *recipe.size]
@@ -327,6 +353,17 @@ def _flat_shape(
             return [channels, data[1], data[2]]
     msg = f"a flat input of {total} numbers does not hold pictures of {recipe.size or data}; say --size H,W"
     raise RecipeError(msg)
+
+
+def _filler(number: float, dtype: ir.DataType) -> "np.ndarray[tuple[()], np.dtype[Any]] | None":
+    """``number`` as ``dtype``; None where that would be another number."""
+    if dtype == ir.DataType.STRING:
+        return None
+    with np.errstate(all="ignore"):
+        filler = np.asarray(np.float64(number)).astype(dtype.numpy())
+    if dtype in _FLOATS:
+        return filler if bool(np.isfinite(filler.astype(np.float64))) == bool(np.isfinite(number)) else None
+    return filler if float(filler) == number else None
 
 
 def _takes_images(value: ir.Value) -> bool:

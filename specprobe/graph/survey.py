@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import onnx_ir as ir
 
-from specprobe.errors import UnsupportedOperator
+from specprobe.errors import ModelError
 from specprobe.findings import Finding
+from specprobe.graph.constants import constant_value
 from specprobe.graph.convolutions import find_convolutions, node_label
 from specprobe.graph.limits import printable
 from specprobe.graph.load import infer_shapes, raise_opset
@@ -27,7 +28,17 @@ RANDOM = frozenset(
 )
 
 _DIFFERENTIABLE_BREAKS = frozenset(
-    {"And", "Equal", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual", "NonMaxSuppression"}
+    {
+        "And",
+        "Equal",
+        "Greater",
+        "GreaterOrEqual",
+        "IsInf",
+        "IsNaN",
+        "Less",
+        "LessOrEqual",
+        "NonMaxSuppression",
+    }
     | {"NonZero", "Not", "Or", "Shape", "Size", "Xor"}
 )
 _OPERATOR_QUANTISED = frozenset(
@@ -35,9 +46,7 @@ _OPERATOR_QUANTISED = frozenset(
 )
 _ACTIVATIONS = frozenset({"LogSoftmax", "Sigmoid", "Softmax"})
 _SAME_NUMBERS = frozenset({"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
-_REAL = frozenset(
-    {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE}
-)
+_REAL = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,19 +123,16 @@ def survey(file: "ModelFile", /) -> Survey:
     convolutions, conv_findings = find_convolutions(model)
     operators = Counter(_operator(node) for node in model.graph.all_nodes())
     masking, gradient_findings = _masking(model)
-    cost = count_multiply_adds(infer_shapes(model, batch=1))
-    if cost is None:
-        cost = _cost_at_floor(model)
+    cost = _cost(model)
     findings = [*file.findings, *conv_findings, *gradient_findings]
     activation = None
     for output in model.graph.outputs:
-        if (logits := trailing_activation(output)) is not None:
-            activation = logits.uses()[0].node.op_type
+        if (node := _trailing_node(output)) is not None:
+            activation = node.op_type
             message = f"{activation} behind the logits; specprobe takes the logits before it"
             findings.append(Finding(level="note", code="trailing-activation", message=message))
     for node in model.graph.all_nodes():
-        training = node.op_type == "Dropout" and len(node.inputs) > 2 and node.inputs[2] is not None
-        if node.op_type in RANDOM or training:
+        if not node.domain and (node.op_type in RANDOM or _drops(node)):
             message = f"{node.op_type} makes outputs random; results hold for one draw only"
             findings.append(
                 Finding(level="warning", code="random-operator", message=message, node=node_label(node))
@@ -149,7 +155,7 @@ def survey(file: "ModelFile", /) -> Survey:
 
 
 def trailing_activation(output: ir.Value, /) -> ir.Value | None:
-    """The logits, where ``output`` is a Softmax, LogSoftmax or Sigmoid of them.
+    """Find the logits, where ``output`` is a Softmax, LogSoftmax or Sigmoid of them.
 
     Parameters
     ----------
@@ -161,14 +167,19 @@ def trailing_activation(output: ir.Value, /) -> ir.Value | None:
     onnx_ir.Value or None
         Input of the activation; None where there is none, or where it does not act on the classes.
     """
+    node = _trailing_node(output)
+    return node.inputs[0] if node is not None else None
+
+
+def _trailing_node(output: ir.Value) -> ir.Node | None:
     value: ir.Value | None = output
     while value is not None:
         node = value.producer()
-        if node is None or not node.inputs:
+        if node is None or node.domain or not node.inputs:
             return None
-        if node.op_type in _ACTIVATIONS and not node.domain:
+        if node.op_type in _ACTIVATIONS:
             logits = node.inputs[0]
-            return logits if logits is not None and _acts_on_classes(node, logits) else None
+            return node if logits is not None and _acts_on_classes(node, logits) else None
         if node.op_type not in _SAME_NUMBERS:
             return None
         value = node.inputs[0]
@@ -179,11 +190,23 @@ def _acts_on_classes(node: ir.Node, logits: ir.Value) -> bool:
     """Softmax over axis 1, or over whatever holds all numbers of an example."""
     if node.op_type == "Sigmoid" or logits.shape is None:
         return True
-    rank = len(logits.shape)
+    dims = list(logits.shape)
     version = node.graph.opset_imports.get("", 1) if node.graph is not None else 1
-    axis = node.attributes.get_int("axis", -1 if version >= 13 else 1) % max(rank, 1)
-    trailing = list(logits.shape)[2:]
-    return axis == 1 or (version < 13 and axis <= 1) or (rank > axis > 1 and all(d == 1 for d in trailing))
+    axis = node.attributes.get_int("axis", -1 if version >= 13 else 1)
+    axis += len(dims) if axis < 0 else 0
+    if not 1 <= axis < len(dims):
+        return False
+    # Up to opset 12 everything from the axis on is one; since then, the axis alone.
+    rest = dims[1:axis] if version < 13 else dims[1:axis] + dims[axis + 1 :]
+    return axis == 1 or all(d == 1 for d in rest)
+
+
+def _drops(node: ir.Node) -> bool:
+    """Whether a Dropout is in training mode, or may be."""
+    if node.op_type != "Dropout" or len(node.inputs) < 3 or node.inputs[2] is None:
+        return False
+    training = constant_value(node.inputs[2])
+    return training is None or bool(training.any())
 
 
 def count_multiply_adds(model: ir.Model, /) -> int | None:
@@ -208,16 +231,25 @@ def count_multiply_adds(model: ir.Model, /) -> int | None:
     return total
 
 
-def _cost_at_floor(model: ir.Model) -> int | None:
-    """Cost of the raised graph: shape arithmetic of early opsets can be followed only there."""
+def _cost(model: ir.Model) -> int | None:
+    """Multiply-adds for one image."""
     try:
-        raised = raise_opset(model)
-    except UnsupportedOperator:
+        total = count_multiply_adds(infer_shapes(model, batch=1))
+        if total is None:  # shape arithmetic of early opsets can be followed only in the raised graph
+            raised = raise_opset(model)
+            total = None if raised is model else count_multiply_adds(infer_shapes(raised, batch=1))
+    except ModelError:  # sizes that do not go together with one image, or no way up
         return None
-    return None if raised is model else count_multiply_adds(infer_shapes(raised, batch=1))
+    batches = {
+        shape[0] for v in model.graph.inputs if (shape := _static(v)) is not None and len(shape) in {2, 4}
+    }
+    batch = batches.pop() if len(batches) == 1 else 1
+    return total // batch if total is not None and batch > 0 and total % batch == 0 else total
 
 
 def _node_cost(node: ir.Node) -> int | None:
+    if node.domain:
+        return 0
     position = {"QLinearConv": 3, "QLinearMatMul": 3}.get(node.op_type, 1)
     if node.op_type in {"Conv", "QLinearConv", "ConvInteger", "DeformConv", "ConvTranspose"}:
         moving = node.inputs[0] if node.op_type == "ConvTranspose" else node.outputs[0]
@@ -230,7 +262,7 @@ def _node_cost(node: ir.Node) -> int | None:
         left, result = _static(node.inputs[0]), _static(node.outputs[0])
         if left is None or result is None or not left:
             return None
-        transposed = node.op_type == "Gemm" and node.attributes.get_int("transA", 0)
+        transposed = node.op_type == "Gemm" and node.attributes.get_int("transA", 0) != 0
         return int(np.prod(result, dtype=object)) * left[0 if transposed else -1]
     return 0
 
@@ -246,20 +278,23 @@ def _parameters(model: ir.Model) -> int:
     total = 0
     for value in _stored(model):
         dtype = value.dtype
-        quantised = any(u.node.op_type == "DequantizeLinear" or "Integer" in u.node.op_type or "QLinear" in u.node.op_type
-                        for u in value.uses())
+        quantised = any(
+            u.node.op_type == "DequantizeLinear" or "Integer" in u.node.op_type or "QLinear" in u.node.op_type
+            for u in value.uses()
+        )
         tensor = value.const_value
         if dtype in _REAL or quantised:
-            total += int(tensor.size) if tensor is not None else int(np.prod(_static(value) or [0], dtype=object))
+            total += (
+                int(tensor.size) if tensor is not None else int(np.prod(_static(value) or [0], dtype=object))
+            )
     return total
 
 
 def _stored(model: ir.Model) -> list[ir.Value]:
-    stored = [value for value in model.graph.initializers.values() if value.uses()]
-    for node in model.graph.all_nodes():
-        if node.op_type == "Constant" and not node.domain:
-            stored.append(node.outputs[0])
-    return stored
+    graphs = (model.graph, *model.graph.subgraphs())
+    initializers = [value for graph in graphs for value in graph.initializers.values() if value.uses()]
+    constants = [n.outputs[0] for n in model.graph.all_nodes() if n.op_type == "Constant" and not n.domain]
+    return [*initializers, *constants]
 
 
 def _quantisation(operators: Counter[str]) -> Literal["qdq", "operator", "mixed"] | None:
@@ -272,7 +307,9 @@ def _quantisation(operators: Counter[str]) -> Literal["qdq", "operator", "mixed"
 
 def _masking(model: ir.Model) -> tuple[tuple[str, ...], tuple[Finding, ...]]:
     """Nodes with zero gradient between the inputs and the outputs, and whether anything gets past them."""
-    touched: set[ir.Value] = {v for v in model.graph.inputs if v.dtype in _REAL or v.dtype == ir.DataType.UINT8}
+    touched: set[ir.Value] = {
+        v for v in model.graph.inputs if v.dtype in _REAL or v.dtype == ir.DataType.UINT8
+    }
     differentiable = set(touched)
     suspects: list[ir.Node] = []
     for node in model.graph:
@@ -308,7 +345,7 @@ def _casts_to_integers(node: ir.Node) -> bool:
 
 
 def _reads(node: ir.Node) -> list[ir.Value]:
-    """Inputs of a node, and what its subgraphs read from outside."""
+    """Return the inputs of a node, and what its subgraphs read from outside."""
     values = [v for v in node.inputs if v is not None]
     for attribute in node.attributes.values():
         graphs = (
@@ -318,7 +355,9 @@ def _reads(node: ir.Node) -> list[ir.Value]:
             if attribute.type == ir.AttributeType.GRAPHS
             else []
         )
-        values.extend(v for graph in graphs for inner in graph.all_nodes() for v in inner.inputs if v is not None)
+        values.extend(
+            v for graph in graphs for inner in graph.all_nodes() for v in inner.inputs if v is not None
+        )
     return values
 
 
@@ -335,14 +374,19 @@ def _behind(outputs: "object") -> set[ir.Node]:
 
 
 def _operator(node: ir.Node) -> str:
-    return node.op_type if node.domain in {"", "ai.onnx"} else f"{printable(node.domain)}::{printable(node.op_type)}"
+    return (
+        node.op_type
+        if node.domain in {"", "ai.onnx"}
+        else f"{printable(node.domain)}::{printable(node.op_type)}"
+    )
 
 
 def _port(value: ir.Value) -> Port:
     shape = None
     if value.shape is not None:
         shape = tuple(
-            d if isinstance(d, int) else printable(d.value) if d.value is not None else None for d in value.shape
+            d if isinstance(d, int) else printable(d.value) if d.value is not None else None
+            for d in value.shape
         )
     dtype = value.dtype.name.lower() if value.dtype is not None else "unknown"
     return Port(name=printable(str(value.name)), dtype=dtype, shape=shape)

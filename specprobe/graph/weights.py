@@ -5,20 +5,22 @@ they see a graph whose large initializers stand as inputs of known type; onnxrun
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import onnx
 import onnx_ir as ir
 
+from specprobe.errors import ModelError
+from specprobe.graph.external import element_type, is_external, read_external
+from specprobe.graph.limits import printable
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-from specprobe.graph.external import is_external, read_external
-
-__all__ = ["LARGE", "attach", "detach", "serialise", "skeleton"]
+__all__ = ["LARGE", "attach", "check_numbers", "detach", "serialise", "skeleton"]
 
 LARGE = 1024
 """Bytes from which an initializer is kept beside the graph; shapes, axes and scales stay inside."""
@@ -47,6 +49,8 @@ def detach(
 
     Raises
     ------
+    ModelError
+        If an initializer holds other numbers than its shape asks for.
     ExternalDataError
         If external data lies where a model may not point, or is not there.
     """
@@ -63,10 +67,11 @@ def detach(
                 kept.append(onnx.numpy_helper.from_array(array, tensor.name))
                 continue
         elif tensor.ByteSize() < LARGE or not _whole_bytes(tensor):
+            check_numbers(tensor)
             kept.append(tensor)
             continue
         else:
-            array = ir.serde.deserialize_tensor(tensor).numpy()
+            array = check_numbers(tensor)
         weights[tensor.name] = array
         if tensor.name not in inputs:
             graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
@@ -76,7 +81,42 @@ def detach(
 
 
 def _whole_bytes(tensor: onnx.TensorProto) -> bool:
-    return tensor.data_type != onnx.TensorProto.STRING and ir.DataType(tensor.data_type).bitwidth >= 8
+    kind = element_type(tensor.data_type)
+    return kind is not None and kind.bitwidth >= 8
+
+
+def check_numbers(tensor: onnx.TensorProto, /) -> "NDArray[Any]":
+    """Read a tensor that is stored in the graph, as onnx's checker does not.
+
+    Parameters
+    ----------
+    tensor : onnx.TensorProto
+        Of an initializer or attribute.
+
+    Returns
+    -------
+    numpy.ndarray
+        Its content.
+
+    Raises
+    ------
+    ModelError
+        If it holds other numbers than its shape asks for.
+    """
+    fields = (tensor.raw_data, tensor.float_data, tensor.int32_data, tensor.string_data)
+    stored = any(map(len, (*fields, tensor.int64_data, tensor.double_data, tensor.uint64_data)))
+    if not stored and 0 not in tensor.dims:  # onnx_ir would make as many zeros as the shape asks for
+        msg = f"tensor '{printable(tensor.name)}' does not hold the numbers of its shape {list(tensor.dims)}, but none"
+        raise ModelError(msg)
+    try:
+        array = ir.serde.deserialize_tensor(tensor).numpy()
+    except (ir.serde.SerdeError, ValueError, TypeError, AssertionError, KeyError, OverflowError) as error:
+        msg = f"tensor '{printable(tensor.name)}' does not hold the numbers of its shape {list(tensor.dims)}"
+        raise ModelError(msg) from error
+    if array.shape != tuple(tensor.dims):  # NumPy fills in a dimension of -1
+        msg = f"tensor '{printable(tensor.name)}' has a negative dimension: {list(tensor.dims)}"
+        raise ModelError(msg)
+    return array
 
 
 def attach(model: ir.Model, weights: "Mapping[str, NDArray[Any]]", /) -> None:
@@ -109,12 +149,13 @@ def _placeholders(model: ir.Model) -> "Iterator[dict[str, ir.TensorProtocol]]":
     values = model.graph.initializers
     for name, value in values.items():
         tensor = value.const_value
-        if tensor is not None and tensor.dtype != ir.DataType.STRING and tensor.dtype.bitwidth >= 8:
-            if tensor.nbytes >= LARGE:
-                large[name] = tensor
+        if tensor is None or element_type(tensor.dtype) is None or tensor.dtype.bitwidth < 8:
+            continue
+        if tensor.nbytes >= LARGE:
+            large[name] = tensor
     try:
         for name, tensor in large.items():
-            shape = ir.Shape(tensor.shape)
+            shape = ir.Shape(tensor.shape.numpy())
             values[name].const_value = ir.ExternalTensor(
                 _PLACEHOLDER, 0, tensor.nbytes, tensor.dtype, shape=shape, name=name, base_dir=""
             )
@@ -166,5 +207,5 @@ def skeleton(model: ir.Model, /) -> "tuple[onnx.ModelProto, dict[str, NDArray[An
     del graph.initializer[:]
     graph.initializer.extend(kept)
     for name, tensor in large.items():
-        graph.input.append(onnx.helper.make_tensor_value_info(name, tensor.dtype.value, list(tensor.shape)))
+        graph.input.append(onnx.helper.make_tensor_value_info(name, tensor.dtype.value, tensor.shape.numpy()))
     return proto, {name: tensor.numpy() for name, tensor in large.items()}

@@ -23,8 +23,8 @@ def network(path: Path) -> Network:
 
 @pytest.mark.parametrize("folder", ["digits", "bands"])
 def test_files_are_those_of_the_checksums(folder: str) -> None:
-    lines = (MODELS / folder / "SHA256SUMS").read_text(encoding="utf-8").split("\n")
-    named = dict(reversed(line.split()) for line in lines if line)
+    lines = (MODELS / folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    named = {name: digest for digest, name in (line.split() for line in lines)}
     binary = {p.name for p in (MODELS / folder).iterdir() if p.suffix in {".onnx", ".npz", ".json"}}
     assert binary == set(named)
     for name, digest in named.items():
