@@ -35,6 +35,7 @@ def docs(session: nox.Session) -> None:
     """Generated pages are current."""
     session.install("-e", ".[test]")
     session.run("python", "docs/reference/generate.py", "--check")
+    session.run("python", "docs/operators.py", "--check")
 
 
 @nox.session

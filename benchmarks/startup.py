@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from specprobe.testing.light import save_light_model
+from specprobe.testing.light import he_initialised, light_models
 
 RUNS = 5
 
@@ -31,7 +31,7 @@ def main() -> None:
     empty = seconds(sys.executable, "-c", "pass")
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "resnet50.onnx"
-        save_light_model("resnet50", model)
+        he_initialised(light_models()["resnet50"], model)
         rows = {
             "specprobe --help": seconds(tool, "--help"),
             "specprobe inspect resnet50.onnx": seconds(tool, "inspect", str(model)),

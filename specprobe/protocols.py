@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Batch", "Classifier", "Convolution", "ImageSource"]
+__all__ = ["Batch", "Classifier", "Convolution", "DifferentiableClassifier", "ImageSource"]
 
 
 @runtime_checkable
@@ -39,6 +39,53 @@ class Classifier(Protocol):
         -------
         array, shape (N, K)
             Of the same library and device as ``images``; may be read-only.
+        """
+        ...
+
+
+@runtime_checkable
+class DifferentiableClassifier(Classifier, Protocol):
+    """A classifier that also gives gradients with respect to its images."""
+
+    def gradient(
+        self, images: Array, labels: Array, /, *, loss: str = "cross-entropy", targets: Array | None = None
+    ) -> tuple[Array, Array]:
+        """Losses, and the gradient of their sum.
+
+        Parameters
+        ----------
+        images : array, shape (N, C, H, W), real floating
+            Pixels in [0, 1].
+        labels : array, shape (N,), integer
+            Classes.
+        loss : str
+            Of the logits.
+        targets : array, shape (N,), integer, optional
+            For targeted losses.
+
+        Returns
+        -------
+        losses : array, shape (N,)
+            One an image.
+        d_images : array, shape (N, C, H, W)
+            With respect to the pixels.
+        """
+        ...
+
+    def vjp(self, images: Array, cotangent: Array, /) -> Array:
+        """Gradient of ``sum(cotangent * logits(images))``.
+
+        Parameters
+        ----------
+        images : array, shape (N, C, H, W), real floating
+            Pixels in [0, 1].
+        cotangent : array, shape (N, K)
+            Of the logits.
+
+        Returns
+        -------
+        array, shape (N, C, H, W)
+            With respect to the pixels.
         """
         ...
 

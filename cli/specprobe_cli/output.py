@@ -67,7 +67,8 @@ def deliver(
     as_json, quiet : bool
         From ``--json`` and ``--quiet``.
     """
-    from specprobe.results import dump_json, write_atomically, write_npz
+    from specprobe.files import write_atomically
+    from specprobe.results import dump_json, write_npz
 
     for path in destinations:
         if path.suffix == ".npz":

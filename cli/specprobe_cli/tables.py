@@ -112,11 +112,22 @@ def _facts(result: "Mapping[str, Any]", model: "Mapping[str, Any]") -> "Renderab
         rows.append(("quantisation", result["quantisation"]))
     if result["trailing_activation"]:
         rows.append(("logits", f"before the final {result['trailing_activation']}"))
-    if result["gradient"]["masking"]:
-        rows.append(("gradient", f"masked by {len(result['gradient']['masking'])} nodes of zero gradient"))
+    rows.append(("gradient", _gradient(result["gradient"])))
     for label, text in rows:
         table.add_row(label, Text(text))
     return table
+
+
+def _gradient(support: "Mapping[str, Any]") -> str:
+    if support["supported"] is None:
+        return "unknown"
+    missing = sorted({entry["operator"] for entry in support["missing"]})
+    text = "supported" if support["supported"] else "not supported"
+    if missing:
+        text += f": no rule for {', '.join(missing)}"
+    if support["masking"]:
+        text += f", masked by {len(support['masking'])} nodes of zero gradient"
+    return text
 
 
 def _accuracy(result: "Mapping[str, Any]", data: "Mapping[str, Any]") -> "RenderableType":

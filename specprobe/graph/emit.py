@@ -93,6 +93,9 @@ class Emitter:
 
         def emit(*inputs: ir.Value | None, outputs: int = 1, **attributes: Any) -> Any:
             label = f"{self._prefix}/{operator}_{self._count}"
+            while label in self._taken:  # a graph may be extended twice under one prefix
+                self._count += 1
+                label = f"{self._prefix}/{operator}_{self._count}"
             self._count += 1
             stems = [label] if outputs == 1 else [f"{label}_{i}" for i in range(outputs)]
             node = ir.Node(

@@ -2,7 +2,13 @@
 
 from dataclasses import dataclass
 
-__all__ = ["OFFICIAL_DOMAINS", "Limits", "printable"]
+__all__ = ["IR_VERSION", "OFFICIAL_DOMAINS", "OPSET_FLOOR", "Limits", "printable"]
+
+OPSET_FLOOR = 18
+"""Operator set that graphs are raised to before specprobe extends them."""
+
+IR_VERSION = 10
+"""IR version of what specprobe emits: read by every onnxruntime from 1.18 on."""
 
 OFFICIAL_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 """Operator domains that are opened without being asked for. Functions of the file itself may use any."""

@@ -16,7 +16,17 @@ __all__ = ["Check", "diagnose"]
 
 Status: TypeAlias = Literal["ok", "note", "warning", "error"]
 
-_LIBRARIES = ("numpy", "scipy", "onnx", "onnx-ir", "array-api-compat", "pillow", "matplotlib", "pyarrow", "distributed")
+_LIBRARIES = (
+    "numpy",
+    "scipy",
+    "onnx",
+    "onnx-ir",
+    "array-api-compat",
+    "pillow",
+    "matplotlib",
+    "pyarrow",
+    "distributed",
+)
 _CUPY = ("cupy", "cupy-cuda11x", "cupy-cuda12x", "cupy-cuda13x")
 _CUDA_LIBRARIES = (
     *("nvidia-cuda-runtime", "nvidia-cublas", "nvidia-cufft", "nvidia-curand", "nvidia-cuda-nvrtc"),
@@ -78,9 +88,13 @@ def _runtime() -> Check:
     try:
         ort: Any = import_onnxruntime()
     except DeviceUnavailable as error:
-        return Check(name="onnxruntime", status="error", message=str(error), remedy='pip install "specprobe[cpu]"')
+        return Check(
+            name="onnxruntime", status="error", message=str(error), remedy='pip install "specprobe[cpu]"'
+        )
     built = getattr(ort, "cuda_version", "") or "none"
-    return Check(name="onnxruntime", status="ok", message=f"{listed or ort.__version__}, built for CUDA: {built}")
+    return Check(
+        name="onnxruntime", status="ok", message=f"{listed or ort.__version__}, built for CUDA: {built}"
+    )
 
 
 def _devices() -> list[Check]:

@@ -3,19 +3,21 @@
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from specprobe.arrays import Array, contiguous, like, namespace
+from specprobe.arrays import Array, like, namespace
+from specprobe.autodiff.losses import LOSSES
 from specprobe.errors import InputMismatch, ModelError
 from specprobe.findings import Finding
 from specprobe.graph.limits import Limits
 from specprobe.graph.load import ModelFile, open_model
 from specprobe.recipe import Preprocessing
 from specprobe.runtime.device import Device
-from specprobe.runtime.prepare import Prepared, prepare
-from specprobe.runtime.session import OutOfMemory, Session
+from specprobe.runtime.opened import Opened, Run, halving, in_batches
+from specprobe.runtime.prepare import prepare
 
 __all__ = ["Network", "load"]
 
@@ -86,6 +88,89 @@ class Network:
         ModelError
             If the runtime cannot evaluate the model, or has no room even for one batch of the smallest size.
         """
+        images = self._checked(images)
+        if images.shape[0] == 0:
+            return like(np.empty((0, self.classes), np.float32), images)
+        opened = _open(self)
+        return self._batched(lambda batch: (opened.run(batch),), images)[0]
+
+    def gradient(
+        self, images: Array, labels: Array, /, *, loss: str = "cross-entropy", targets: Array | None = None
+    ) -> tuple[Array, Array]:
+        """Losses of a batch of any size, and their gradients with respect to the pixels.
+
+        Parameters
+        ----------
+        images : array, shape (N, C, H, W), real floating
+            Pixels in [0, 1].
+        labels : array, shape (N,), integer
+            Classes. Outside 0 to K − 1, loss and gradient of that image are NaN.
+        loss : {"cross-entropy", "margin", "dlr", "targeted-dlr", "logit"}
+            Of the logits; see :mod:`specprobe.autodiff.losses`.
+        targets : array, shape (N,), integer, optional
+            Target classes, for ``targeted-dlr``.
+
+        Returns
+        -------
+        losses : array, shape (N,), float32
+            One an image.
+        d_images : array, shape (N, C, H, W), float32
+            Gradient of the sum of the losses, which does not depend on the size of the batch.
+
+        Raises
+        ------
+        InputMismatch
+            If images or labels have another shape than the model takes.
+        UnsupportedOperator
+            If the model holds operators without a gradient rule.
+        """
+        images = self._checked(images)
+        if loss not in LOSSES or (targets is None) == LOSSES[loss].targeted:
+            msg = (
+                f"loss '{loss}' with{'out' if targets is None else ''} targets; accepted are {', '.join(LOSSES)}, "
+                "targets with targeted ones only"
+            )
+            raise InputMismatch(msg)
+        given = [self._checked_labels(images, part) for part in (labels, targets) if part is not None]
+        if images.shape[0] == 0:
+            return like(np.empty(0, np.float32), images), images
+        opened = _open(self)
+        losses, d_images = self._batched(partial(opened.run_gradient, loss), images, *given)
+        return losses, d_images
+
+    def vjp(self, images: Array, cotangent: Array, /) -> Array:
+        """Product of a cotangent of the logits with their derivative.
+
+        Parameters
+        ----------
+        images : array, shape (N, C, H, W), real floating
+            Pixels in [0, 1].
+        cotangent : array, shape (N, K), float32
+            Of the logits.
+
+        Returns
+        -------
+        array, shape (N, C, H, W), float32
+            Gradient of ``sum(cotangent * logits(images))`` with respect to the pixels.
+
+        Raises
+        ------
+        InputMismatch
+            If the shapes are not those of the model.
+        UnsupportedOperator
+            If the model holds operators without a gradient rule.
+        """
+        images = self._checked(images)
+        if tuple(cotangent.shape) != (images.shape[0], self.classes):
+            msg = f"the cotangent has shape {tuple(cotangent.shape)}, the logits have {(images.shape[0], self.classes)}"
+            raise InputMismatch(msg)
+        if images.shape[0] == 0:
+            return images
+        xp = namespace(images, cotangent)
+        opened = _open(self)
+        return self._batched(partial(opened.run_gradient, None), images, xp.astype(cotangent, xp.float32))[0]
+
+    def _checked(self, images: Array) -> Array:
         xp = namespace(images)
         if tuple(images.shape[1:]) != self.image_shape or images.ndim != 4:
             msg = (
@@ -93,17 +178,25 @@ class Network:
                 f"(N, {', '.join(map(str, self.image_shape))})"
             )
             raise InputMismatch(msg)
-        if images.dtype != xp.float32:
-            if not xp.isdtype(images.dtype, "real floating"):
-                msg = f"images are {images.dtype}; accepted are floating point pixels in [0, 1]"
-                raise InputMismatch(msg)
-            images = xp.astype(images, xp.float32)
-        if images.shape[0] == 0:
-            return like(np.empty((0, self.classes), np.float32), images)
-        opened = _open(self)
-        if self.batch is None:
-            return _halving(opened, images)
-        return _in_batches(opened, images, self.batch)
+        if images.dtype == xp.float32:
+            return images
+        if not xp.isdtype(images.dtype, "real floating"):
+            msg = f"images are {images.dtype}; accepted are floating point pixels in [0, 1]"
+            raise InputMismatch(msg)
+        return xp.astype(images, xp.float32)
+
+    @staticmethod
+    def _checked_labels(images: Array, labels: Array) -> Array:
+        xp = namespace(images)
+        if not isinstance(labels, type(images)):
+            labels = like(np.asarray(labels), images)
+        if tuple(labels.shape) != (images.shape[0],) or not xp.isdtype(labels.dtype, "integral"):
+            msg = f"labels are {labels.dtype} of shape {tuple(labels.shape)}; accepted are {images.shape[0]} integers"
+            raise InputMismatch(msg)
+        return xp.astype(labels, xp.int64)
+
+    def _batched(self, run: Run, *arrays: Array) -> tuple[Array, ...]:
+        return halving(run, arrays) if self.batch is None else in_batches(run, arrays, self.batch)
 
     def open(self) -> None:
         """Open the session now, in this process, rather than at the first image."""
@@ -160,7 +253,6 @@ def load(
         If no runtime is installed or the device does not start.
     """
     device = Device.parse(device) if isinstance(device, str) else device
-    limits = limits or Limits()
     file = source if isinstance(source, ModelFile) else open_model(source, limits=limits)
     prepared = prepare(
         file,
@@ -170,7 +262,7 @@ def load(
         fixed_inputs=fixed_inputs,
         image_shape=image_shape,
     )
-    opened = _Opened(prepared, Session(prepared.model, device, threads=threads))
+    opened = Opened(prepared, device, threads)
     probe = np.zeros((prepared.batch or 1, *prepared.image_shape), np.float32)
     shape = opened.run(probe).shape
     if len(shape) != 2 or shape[0] != probe.shape[0]:
@@ -191,7 +283,7 @@ def load(
         batch=prepared.batch,
         device=device,
         threads=threads,
-        limits=limits,
+        limits=file.limits,
         findings=prepared.findings,
     )
     with _lock:
@@ -201,21 +293,13 @@ def load(
     return network
 
 
-class _Opened:
-    def __init__(self, prepared: Prepared, session: Session) -> None:
-        self._input, self._output, self._session = prepared.input, prepared.output, session
-
-    def run(self, images: Array) -> Array:
-        return self._session.run({self._input: contiguous(images)}, [self._output])[0]
-
-
 _KEPT = 4
 _lock = threading.Lock()
-_adopted: dict[Network, _Opened] = {}
+_adopted: dict[Network, Opened] = {}
 """Sessions of this process, the latest few. ``load`` puts in the one that it made."""
 
 
-def _open(network: Network) -> _Opened:
+def _open(network: Network) -> Opened:
     with _lock:
         if network not in _adopted:
             _adopted[network] = _reopen(network)
@@ -224,7 +308,7 @@ def _open(network: Network) -> _Opened:
         return _adopted[network]
 
 
-def _reopen(network: Network) -> _Opened:
+def _reopen(network: Network) -> Opened:
     file = open_model(network.path, limits=network.limits)
     if file.sha256 != network.sha256:
         msg = f"{network.path} is not the file that was loaded: its sha256 begins {file.sha256[:12]}, not {network.sha256[:12]}"
@@ -239,29 +323,4 @@ def _reopen(network: Network) -> _Opened:
         verify=False,
         keep_batch=network.batch is not None,
     )
-    return _Opened(prepared, Session(prepared.model, network.device, threads=network.threads))
-
-
-def _halving(opened: _Opened, images: Array) -> Array:
-    """Run a batch; where the device has no room, run it in two halves."""
-    try:
-        return opened.run(images)
-    except OutOfMemory:
-        count = images.shape[0]
-        if count == 1:
-            raise
-    half = count // 2
-    parts = [_halving(opened, images[:half, ...]), _halving(opened, images[half:, ...])]
-    return namespace(images).concat(parts, axis=0)
-
-
-def _in_batches(opened: _Opened, images: Array, batch: int) -> Array:
-    """Run ``batch`` images at a time, the last batch filled up with black ones."""
-    xp = namespace(images)
-    count = images.shape[0]
-    missing = -count % batch
-    if missing:
-        filler = xp.zeros_like(images[:1, ...])
-        images = xp.concat([images, *(filler for _ in range(missing))], axis=0)
-    parts = [opened.run(images[i : i + batch, ...]) for i in range(0, count + missing, batch)]
-    return xp.concat(parts, axis=0)[:count, ...]
+    return Opened(prepared, network.device, network.threads)

@@ -16,6 +16,7 @@ from specprobe.graph.limits import printable
 from specprobe.graph.load import ModelFile, infer_shapes, raise_opset
 from specprobe.graph.preprocess import image_input, metadata_recipe, prepend, resolve, set_inputs
 from specprobe.graph.survey import trailing_activation
+from specprobe.runtime.agreement import TOLERANCE, relative_difference
 from specprobe.runtime.device import Device
 from specprobe.runtime.session import Session
 
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from specprobe.recipe import Preprocessing
 
 __all__ = ["Prepared", "prepare"]
-
-TOLERANCE = 1e-4
-"""Largest difference, over the largest output, that two orders of float32 rounding are granted."""
 
 _ACTIVATIONS = frozenset({"LogSoftmax", "Sigmoid", "Softmax"})
 _SCORES = frozenset(
@@ -253,7 +251,7 @@ def _verify_raise(
     dtype = (value.dtype or ir.DataType.FLOAT).numpy()
     probe = (low + (high - low) * rng.random([dims[0] or 2, *inner])).astype(dtype)
     before, after = (_all_outputs(model, {str(value.name): probe}) for model in (original, raised))
-    difference = max(_difference(b, a) for b, a in zip(before, after, strict=True))
+    difference = max(relative_difference(b, a) for b, a in zip(before, after, strict=True))
     if difference > TOLERANCE:
         opset = raised.opset_imports[""]
         msg = (
@@ -275,20 +273,6 @@ def _all_outputs(model: ir.Model, feeds: "dict[str, NDArray[Any]]") -> "tuple[ND
     return Session(model, _CPU).run(feeds, [str(value.name) for value in outputs])
 
 
-def _difference(expected: "NDArray[Any]", actual: "NDArray[Any]") -> float:
-    """Largest difference over the largest expected magnitude; infinite where NaNs or infinities disagree."""
-    if expected.dtype.kind != "f":
-        return 0.0 if np.array_equal(expected, actual) else float("inf")
-    fine = np.isfinite(expected)
-    if expected.shape != actual.shape or not np.array_equal(fine, np.isfinite(actual)):
-        return float("inf")
-    if not np.array_equal(expected[~fine], actual[~fine], equal_nan=True):
-        return float("inf")
-    expected, actual = expected[fine].astype(np.float64), actual[fine].astype(np.float64)
-    scale = float(np.max(np.abs(expected), initial=0.0)) or 1.0
-    return float(np.max(np.abs(expected - actual), initial=0.0)) / scale
-
-
 def _open_batch(
     graph: ir.Model, name: str, output: str, batch: int, shape: tuple[int, int, int], *, verify: bool
 ) -> ir.Model | None:
@@ -306,5 +290,8 @@ def _open_batch(
     except SpecprobeError:  # whatever the edited graph trips over, the original still runs
         return None
     expected = np.concatenate(parts)
-    alike = _difference(expected, whole) <= TOLERANCE and _difference(expected[:1], single) <= TOLERANCE
+    alike = (
+        relative_difference(expected, whole) <= TOLERANCE
+        and relative_difference(expected[:1], single) <= TOLERANCE
+    )
     return opened if alike else None

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 from specprobe.analysis.accuracy import Accuracy, accuracy
 from specprobe.analysis.filters import filter_statistics
 from specprobe.analysis.inspection import GradientSupport, Inspection
+from specprobe.autodiff.support import unsupported_nodes
 from specprobe.errors import DataError, ModelError, UnsupportedOperator
 from specprobe.findings import Finding
-from specprobe.graph.load import OPSET_FLOOR, ModelFile, open_model, raise_opset
+from specprobe.graph.convolutions import node_label
+from specprobe.graph.limits import printable
+from specprobe.graph.load import ModelFile, open_model, raise_opset
 from specprobe.graph.survey import survey
 from specprobe.results import finite
 
@@ -148,7 +151,8 @@ def inspect_model(
         msg = "to run a model on images it has to be told how: pass specprobe.load(path, ...), not the path"
         raise DataError(msg)
     surveyed = survey(file)
-    findings = [*surveyed.findings, *_opset_findings(file)]
+    gradient, gradient_findings = _gradient(file, surveyed.masking)
+    findings = [*surveyed.findings, *gradient_findings]
     measured: Accuracy | None = None
     if network is not None:
         known = {(finding.code, finding.node) for finding in findings}
@@ -181,21 +185,33 @@ def inspect_model(
         quantisation=surveyed.quantisation,
         trailing_activation=surveyed.trailing_activation,
         filters=filter_statistics(surveyed.convolutions),
-        gradient=GradientSupport(masking=surveyed.masking),
+        gradient=gradient,
         findings=tuple(findings),
         accuracy=measured,
     )
     return Inspected(file=file, survey=surveyed, result=result)
 
 
-def _opset_findings(file: ModelFile) -> list[Finding]:
-    if file.opset >= OPSET_FLOOR:
-        return []
+def _gradient(file: ModelFile, masking: tuple[str, ...]) -> tuple[GradientSupport, list[Finding]]:
+    """Whether every operator on the way has a gradient rule."""
     try:
-        raise_opset(file.model)
-    except UnsupportedOperator as error:
-        return [Finding(level="warning", code="opset-too-old", message=str(error))]
-    return []
+        nodes = unsupported_nodes(raise_opset(file.model))
+    except (UnsupportedOperator, ModelError) as error:
+        finding = Finding(level="warning", code="opset-too-old", message=str(error))
+        return GradientSupport(masking=masking), [finding]
+    if nodes is None:
+        return GradientSupport(supported=False, masking=masking), []
+    findings = [
+        Finding(
+            level="warning",
+            code="no-gradient-rule",
+            message=f"{printable(node.op_type)} has no gradient rule",
+            node=node_label(node),
+        )
+        for node in nodes
+    ]
+    missing = tuple((printable(node.op_type), node_label(node)) for node in nodes)
+    return GradientSupport(supported=not nodes, missing=missing, masking=masking), findings
 
 
 def _accuracy_findings(measured: Accuracy) -> list[Finding]:

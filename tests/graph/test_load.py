@@ -15,6 +15,7 @@ from specprobe.errors import ModelError, UnsupportedOperator
 from specprobe.graph.load import IR_VERSION, OPSET_FLOOR, ModelFile, infer_shapes, open_model, raise_opset
 from specprobe.graph.survey import survey
 from specprobe.runtime.network import load
+from specprobe.runtime.session import Session
 
 Array = np.ndarray[Any, np.dtype[Any]]
 RNG = np.random.default_rng(0)
@@ -293,3 +294,19 @@ def test_a_graph_that_onnx_ir_cannot_read_is_refused(
     monkeypatch.setattr(ir, "from_proto", refuse)
     with pytest.raises(ModelError, match=r"model_1\.onnx cannot be read: unknown thing$"):
         open_model(path)
+
+
+@pytest.mark.parametrize("scale", ["2.0", "1.5", "0.5"])
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+@pytest.mark.parametrize(("operator", "opset"), [("Upsample", 9), ("Resize", 10)])
+def test_raising_keeps_what_old_resizes_mean(operator: str, opset: int, mode: str, scale: str) -> None:
+    if operator == "Upsample" and scale == "0.5":
+        pytest.skip("Upsample only enlarges")
+    model = ir.from_onnx_text(
+        f'<ir_version: 4, opset_import: ["" : {opset}]> net (float[1,1,6,6] x) => (float[1,1,H,W] y) '
+        f'<float[4] s = {{1.0, 1.0, {scale}, {scale}}}> {{ y = {operator}<mode = "{mode}">(x, s) }}'
+    )
+    flat = infer_shapes(model)
+    x = np.random.default_rng(0).random((1, 1, 6, 6), dtype=np.float32)
+    before, after = (Session(m).run({"x": x}, ["y"])[0] for m in (flat, raise_opset(flat)))
+    np.testing.assert_allclose(after, before, rtol=1e-5)

@@ -550,24 +550,6 @@ def test_a_batch_is_not_opened_on_the_strength_of_invalid_numbers(save_model: Sa
     assert network.batch == 1
 
 
-def test_difference_of_arrays() -> None:
-    difference = prepare_module._difference
-    one = np.array([1.0, -4.0], np.float32)
-    assert difference(one, one) == 0
-    assert difference(one, one + np.array([0, 1], np.float32)) == 0.25
-    assert difference(np.zeros(2), np.array([0.5, 0])) == 0.5
-    assert difference(np.zeros((0, 3)), np.zeros((0, 3))) == 0
-    for wrong in ([np.nan, 1], [np.inf, 1], [-np.inf, 1]):
-        assert difference(np.array(wrong), np.array([1.0, 1])) == np.inf
-        assert difference(np.array([1.0, 1]), np.array(wrong)) == np.inf
-        assert difference(np.array(wrong), np.array(wrong)) == 0
-    assert difference(np.array([np.inf]), np.array([-np.inf])) == np.inf
-    assert difference(np.array([np.inf]), np.array([np.nan])) == np.inf
-    assert difference(one, one[:1]) == np.inf
-    assert difference(np.array([1, 2]), np.array([1, 2])) == 0
-    assert difference(np.array([1, 2]), np.array([1, 3])) == np.inf
-
-
 def test_raising_leaves_the_original_alone(save_model: Save) -> None:
     file = open_model(save_model(opset=9))
     assert raise_opset(file.model) is not file.model

@@ -63,7 +63,7 @@ def test_a_file_is_surveyed(save_model: Save) -> None:
     assert result.inputs == ({"name": "images", "dtype": "float", "shape": ["N", 1, 8, 8]},)
     assert [layer.kernel for layer in result.filters.layers] == [(8, 8)]
     assert result.accuracy is None
-    assert result.gradient.supported is None
+    assert result.gradient.supported is True
 
 
 def test_a_network_is_surveyed_with_what_was_done_to_it(save_model: Save) -> None:

@@ -1,0 +1,136 @@
+"""Tests for the rules that order elements."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from specprobe.autodiff import gradient_names, with_gradient
+from specprobe.testing.gradient_check import evaluate
+
+Arrays = dict[str, "np.ndarray[Any, np.dtype[Any]]"]
+
+
+def whole(*shape: int, seed: int = 0) -> "np.ndarray[Any, np.dtype[np.float32]]":
+    return np.random.default_rng(seed).integers(-99, 100, shape).astype(np.float32)
+
+
+def one_node(
+    operator: str, arrays: Arrays, *, constant: bool, symbolic: bool, outputs: int = 1, **attributes: Any
+) -> ir.Model:
+    """Floats are inputs; the other arrays are initializers where ``constant``."""
+    fixed = [name for name, array in arrays.items() if constant and array.dtype.kind != "f"]
+    inputs = [
+        helper.make_tensor_value_info(
+            name,
+            helper.np_dtype_to_tensor_dtype(array.dtype),
+            [f"{name}_{i}" for i in range(array.ndim)]
+            if symbolic and array.dtype.kind == "f"
+            else array.shape,
+        )
+        for name, array in arrays.items()
+        if name not in fixed
+    ]
+    names = ["y", *(f"y{i}" for i in range(1, outputs))]
+    node = helper.make_node(operator, list(arrays), names, **attributes)
+    given = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names]
+    weights = [numpy_helper.from_array(arrays[name], name) for name in fixed]
+    graph = helper.make_graph([node], "one", inputs, given, weights)
+    return ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10))
+
+
+def adjoint_gap(
+    model: ir.Model, arrays: Arrays, of: str = "y", wrt: Mapping[str, str] | None = None
+) -> float:
+    """``⟨f(x), u⟩ − ⟨x, vjp(u)⟩``, and the same for the vector-Jacobian product, which is linear in u."""
+    gap = 0.0
+    feeds = dict(arrays)
+    for _ in range(2):
+        names = {str(value.name) for value in model.graph.inputs}
+        feeds = {name: array for name, array in feeds.items() if name in names}
+        gradient = with_gradient(model, of=of, wrt=None if wrt is None else list(wrt))
+        given = gradient_names(gradient)
+        (value,) = evaluate(model, feeds, [of])
+        u = whole(*value.shape, seed=1).astype(value.dtype)
+        feeds[given["cotangent"]] = u
+        products = evaluate(gradient, feeds, list(given["gradients"].values()))
+        inner = 0.0
+        for (name, _), product in zip(given["gradients"].items(), products, strict=True):
+            assert product.shape == feeds[name].shape
+            inner += float(np.sum(product.astype(np.float64) * feeds[name]))
+        gap = max(gap, abs(float(np.sum(value.astype(np.float64) * u)) - inner))
+        first = next(iter(given["gradients"].values()))
+        for node in gradient.graph:
+            node.name = None  # a second derivative would use them again
+        model, of, wrt = gradient, first, {given["cotangent"]: ""}
+        if len(given["gradients"]) > 1:
+            break
+    return gap
+
+
+def ints(*values: int) -> "np.ndarray[Any, np.dtype[np.int64]]":
+    return np.asarray(values, np.int64)
+
+
+@pytest.mark.parametrize("symbolic", [False, True], ids=["static", "symbolic"])
+@pytest.mark.parametrize("axis", [None, 0, 1, -1])
+def test_compress(axis: int | None, *, symbolic: bool) -> None:
+    attributes = {} if axis is None else {"axis": axis}
+    arrays: Arrays = {"x": whole(3, 4, 5), "condition": np.asarray([False, True, True])}
+    model = one_node("Compress", arrays, constant=True, symbolic=symbolic, **attributes)
+    assert adjoint_gap(model, arrays) == 0
+
+
+def test_compress_that_keeps_nothing() -> None:
+    arrays: Arrays = {"x": whole(3, 4), "condition": np.asarray([False, False, False])}
+    assert adjoint_gap(one_node("Compress", arrays, constant=False, symbolic=True, axis=0), arrays) == 0
+
+
+def top(k: int, shape: str, *, largest: int = 1, axis: int = -1) -> ir.Model:
+    text = f"""<ir_version: 10, opset_import: ["" : 18]> f (float[{shape}] x) => (y, index) <int64[1] k = {{{k}}}> {{
+        y, index = TopK<axis={axis}, largest={largest}>(x, k)
+    }}"""
+    return ir.from_onnx_text(text)
+
+
+@pytest.mark.parametrize("shape", ["3, 4, 5", "N, C, W"])
+@pytest.mark.parametrize("largest", [0, 1])
+@pytest.mark.parametrize(("axis", "k"), [(0, 1), (1, 3), (-1, 5), (-1, 0)])
+def test_top_k(axis: int, k: int, largest: int, shape: str) -> None:
+    x = np.random.default_rng(0).permutation(60).reshape(3, 4, 5).astype(np.float32)
+    assert adjoint_gap(top(k, shape, largest=largest, axis=axis), {"x": x}) == 0
+
+
+def test_top_k_tie_goes_to_the_first() -> None:
+    feeds = {"x": np.asarray([1, 3, 3, 3], np.float32), "cotangent": np.asarray([5, 7], np.float32)}
+    assert evaluate(with_gradient(top(2, "N"), of="y"), feeds, ["d_x"])[0].tolist() == [0, 5, 7, 0]
+
+
+@pytest.mark.parametrize("ordered", [0, 1])
+@pytest.mark.parametrize("axis", [None, 0, 1, -1])
+def test_unique(axis: int | None, ordered: int) -> None:
+    attributes: dict[str, Any] = {"sorted": ordered} | ({} if axis is None else {"axis": axis})
+    arrays: Arrays = {"x": np.random.default_rng(0).permutation(24).reshape(2, 3, 4).astype(np.float32)}
+    model = one_node("Unique", arrays, constant=True, symbolic=True, **attributes)
+    assert adjoint_gap(model, arrays) == 0
+
+
+@pytest.mark.parametrize("named", ["y", "y, , inverse", "y, first"])
+def test_unique_of_equal_elements_goes_to_the_first(named: str) -> None:
+    text = (
+        f'<ir_version: 10, opset_import: ["" : 18]> f (float[4] x) => (float[M] y) {{ {named} = Unique(x) }}'
+    )
+    gradient = with_gradient(ir.from_onnx_text(text))
+    feeds = {"x": np.asarray([3, 1, 3, 1], np.float32), "cotangent": np.asarray([5, 7], np.float32)}
+    assert evaluate(gradient, feeds, ["d_x"])[0].tolist() == [7, 5, 0, 0]
+
+
+@pytest.mark.parametrize("time", [0, 1, None])
+def test_reverse_sequence(time: int | None) -> None:
+    arrays: Arrays = {"x": whole(4, 4, 3), "lengths": ints(1, 4, 2, 3)}
+    attributes = {} if time is None else {"time_axis": time, "batch_axis": 1 - time}
+    model = one_node("ReverseSequence", arrays, constant=False, symbolic=True, **attributes)
+    assert adjoint_gap(model, arrays) == 0

@@ -1,0 +1,212 @@
+"""The engine: sums over uses, undoes broadcasting, leaves out what nobody asked for."""
+
+import time
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import helper
+
+from specprobe.autodiff import with_gradient
+from specprobe.autodiff.reverse import nodes_between
+from specprobe.testing.evaluation import evaluate
+from specprobe.testing.gradient_check import check_vjp
+
+HEAD = '<ir_version: 10, opset_import: ["" : 18]>'
+
+
+def model(text: str) -> ir.Model:
+    return ir.from_onnx_text(f"{HEAD} f {text}")
+
+
+def normal(*shape: int, seed: int = 0) -> "np.ndarray[tuple[int, ...], np.dtype[np.float32]]":
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def operators(graph: ir.Model) -> list[str]:
+    return [node.op_type for node in graph.graph]
+
+
+@st.composite
+def broadcast_pairs(draw: st.DrawFn) -> tuple[list[list[int]], list[list[int | str | None]]]:
+    """Sizes of two inputs that broadcast, and how the model states them: numbers, names, or not at all."""
+    outer = draw(st.lists(st.integers(1, 4), max_size=4))
+    sizes: list[list[int]] = []
+    stated: list[list[int | str | None]] = []
+    for which in "ab":
+        inner = outer[draw(st.integers(0, len(outer))) :] if which == "b" else outer
+        inner = [draw(st.sampled_from([size, 1])) for size in inner]
+        sizes.append(inner)
+        stated.append(
+            [draw(st.sampled_from([size, f"S{size}", f"{which}{i}", None])) for i, size in enumerate(inner)]
+        )
+    return (sizes, stated) if draw(st.booleans()) else (sizes[::-1], stated[::-1])
+
+
+@settings(deadline=None, max_examples=120)
+@given(broadcast_pairs(), st.sampled_from(["Add", "Sub", "Mul", "Sum"]))
+def test_broadcasting_is_undone(
+    pair: tuple[list[list[int]], list[list[int | str | None]]], operator: str
+) -> None:
+    sizes, stated = pair
+    proto = helper.make_model(
+        helper.make_graph(
+            [helper.make_node(operator, ["a", "b"], ["y"])],
+            "f",
+            [helper.make_tensor_value_info(name, 1, dims) for name, dims in zip("ab", stated, strict=True)],
+            [helper.make_tensor_value_info("y", 1, None)],
+        ),
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=10,
+    )
+    feeds = {name: normal(*size, seed=i) for i, (name, size) in enumerate(zip("ab", sizes, strict=True))}
+    for name in "ab":
+        assert check_vjp(proto, feeds, wrt=[name], directions=1).error < 2e-5
+
+
+def test_equal_static_shapes_need_no_sum() -> None:
+    gradient = with_gradient(model("(float[2,3] a, float[2,3] b) => (float[2,3] y) { y = Add(a, b) }"))
+    assert "ReduceSum" not in operators(gradient)
+
+
+def test_the_same_symbolic_name_needs_no_sum() -> None:
+    gradient = with_gradient(model("(float[N,3] a, float[N,3] b) => (float[N,3] y) { y = Add(a, b) }"))
+    assert "ReduceSum" not in operators(gradient)
+
+
+def test_uses_are_summed() -> None:
+    graph = model(
+        "(float[N] x) => (float[N] y) { a = Tanh(x) b = Sigmoid(x) c = Mul(a, b) y = Sum(a, c, x) }"
+    )
+    assert check_vjp(graph, {"x": normal(5)}).error < 2e-5
+
+
+def test_one_value_in_both_inputs_counts_twice() -> None:
+    graph = with_gradient(model("(float[N] x) => (float[N] y) { y = Mul(x, x) }"))
+    (dx,) = evaluate(graph, {"x": normal(3), "cotangent": np.ones(3, np.float32)}, ["d_x"])
+    assert np.allclose(dx, 2 * normal(3))
+
+
+def test_several_inputs_at_once() -> None:
+    graph = model(
+        "(float[N,3] x, float[3,4] w, float[4] b) => (float[N,4] y) { z = MatMul(x, w) y = Add(z, b) }"
+    )
+    feeds = {"x": normal(2, 3), "w": normal(3, 4, seed=1), "b": normal(4, seed=2)}
+    for wrt in (["x"], ["w"], ["b"], ["x", "w", "b"]):
+        assert check_vjp(graph, feeds, wrt=wrt).error < 2e-5
+
+
+def test_initializers_have_gradients() -> None:
+    graph = model(
+        "(float[N,2] x) => (float[N,3] y) <float[2,3] w = {1, 2, 3, 4, 5, 6}> { z = MatMul(x, w) y = Tanh(z) }"
+    )
+    assert check_vjp(graph, {"x": normal(4, 2) / 9}, wrt=["w"]).error < 2e-5
+
+
+def test_what_nobody_asks_for_is_not_emitted() -> None:
+    graph = model("(float[N,3] x, float[3,4] w) => (float[N,4] y) { y = MatMul(x, w) }")
+    assert operators(with_gradient(graph, wrt="x")).count("MatMul") == 2
+    assert operators(with_gradient(graph)).count("MatMul") == 3
+
+
+def test_branches_that_do_not_reach_the_output_are_left_out() -> None:
+    graph = model("(float[N] x) => (float[N] y, float[N] z) { y = Tanh(x) z = Sigmoid(x) }")
+    gradient = with_gradient(graph, of="y")
+    assert operators(gradient).count("Sigmoid") == 1
+    assert [value.name for value in gradient.graph.outputs] == ["y", "z", "d_x"]
+    assert check_vjp(graph, {"x": normal(4)}, of="z").error < 2e-5
+
+
+def test_an_output_used_inside_gets_both_cotangents() -> None:
+    graph = model("(float[N] x) => (float[N] y, float[N] z) { y = Tanh(x) z = Mul(y, x) }")
+    assert check_vjp(graph, {"x": normal(4)}, of="y").error < 2e-5
+    assert check_vjp(graph, {"x": normal(4)}, of="z").error < 2e-5
+
+
+def test_integers_cut_the_path() -> None:
+    graph = model("(float[N] x) => (float[N] y) { i = Cast<to = 7>(x) f = Cast<to = 1>(i) y = Mul(f, x) }")
+    gradient = with_gradient(graph)
+    x = np.array([1.5, -2.25, 3.75], np.float32)
+    (dx,) = evaluate(gradient, {"x": x, "cotangent": np.ones(3, np.float32)}, ["d_x"])
+    assert dx.tolist() == [1, -2, 3]
+
+
+def test_nodes_between_leaves_out_what_lies_beside() -> None:
+    graph = model(
+        "(float[N] x, float[N] w) => (float[N] y) { a = Tanh(x) b = Sigmoid(w) c = Neg(x) y = Mul(a, b) }"
+    )
+    x, y = graph.graph.inputs[0], graph.graph.outputs[0]
+    nodes, values = nodes_between(graph.graph, [x], [y])
+    assert [node.op_type for node in nodes] == ["Tanh", "Mul"]
+    assert sorted(str(value.name) for value in values) == ["a", "x", "y"]
+
+
+def test_a_subgraph_that_reads_from_outside_lies_between() -> None:
+    graph = model(
+        """(float[N] x, bool c) => (float[N] y) {
+            y = If(c) <then_branch = t () => (float[N] p) { p = Tanh(x) },
+                       else_branch = e () => (float[N] q) { q = Neg(x) }>
+        }"""
+    )
+    nodes, _ = nodes_between(graph.graph, [graph.graph.inputs[0]], graph.graph.outputs)
+    assert [node.op_type for node in nodes] == ["If"]
+
+
+@given(st.integers(0, 99), st.floats(-3, 3, width=32), st.floats(-3, 3, width=32))
+@settings(deadline=None, max_examples=20)
+def test_products_are_linear_in_the_cotangent(seed: int, a: float, b: float) -> None:
+    graph = with_gradient(
+        model("(float[N,4] x) => (float[N,4] y) { a = Tanh(x) b = Softmax(x) y = Mul(a, b) }")
+    )
+    x, u, v = normal(3, 4, seed=seed), normal(3, 4, seed=seed + 1), normal(3, 4, seed=seed + 2)
+    first, second, both = (
+        evaluate(graph, {"x": x, "cotangent": c.astype(np.float32)}, ["d_x"])[0]
+        for c in (u, v, a * u + b * v)
+    )
+    assert np.allclose(both, a * first + b * second, atol=1e-5)
+
+
+def test_a_batch_of_two_is_two_batches_of_one() -> None:
+    graph = with_gradient(
+        model("(float[N,4] x) => (float[N,4] y) { a = Tanh(x) b = Softmax(x) y = Mul(a, b) }")
+    )
+    x, u = normal(2, 4), normal(2, 4, seed=1)
+    (together,) = evaluate(graph, {"x": x, "cotangent": u}, ["d_x"])
+    apart = [evaluate(graph, {"x": x[i : i + 1], "cotangent": u[i : i + 1]}, ["d_x"])[0] for i in range(2)]
+    assert np.array_equal(together, np.concatenate(apart))
+
+
+def ladder(rungs: int) -> onnx.ModelProto:
+    """Chain of ``4 · rungs`` nodes in which every value is used twice or more."""
+    nodes, x = [], "x"
+    for i in range(rungs):
+        nodes += [
+            helper.make_node("Tanh", [x], [f"a{i}"]),
+            helper.make_node("Sigmoid", [x], [f"b{i}"]),
+            helper.make_node("Mul", [f"a{i}", f"b{i}"], [f"c{i}"]),
+            helper.make_node("Add", [f"c{i}", x], [f"d{i}"]),
+        ]
+        x = f"d{i}"
+    ends = [helper.make_tensor_value_info(name, 1, ["N", 8]) for name in ("x", x)]
+    return helper.make_model(
+        helper.make_graph(nodes, "ladder", ends[:1], ends[1:]),
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=10,
+    )
+
+
+@pytest.mark.slow
+def test_building_costs_as_much_as_there_are_nodes() -> None:
+    sizes = [len(with_gradient(ladder(rungs)).graph) for rungs in (125, 250, 500)]
+    assert sizes[2] - sizes[1] == 2 * (sizes[1] - sizes[0])
+    small, large = (min(_seconds(ladder(rungs)) for _ in range(2)) for rungs in (125, 1000))
+    assert large < 24 * small  # eight times the nodes; a quadratic step would show as 64
+
+
+def _seconds(graph: onnx.ModelProto) -> float:
+    start = time.process_time()
+    with_gradient(graph)
+    return time.process_time() - start
