@@ -3,12 +3,15 @@
 *Cotangent* of a value: gradient of a scalar with respect to it. ``dy`` arrives at a node, ``dx`` leaves it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import onnx_ir as ir
 
 from specprobe.autodiff.operators import Operators, is_real
 from specprobe.autodiff.registry import Cotangent, Rule, require_rules, rule_for
+from specprobe.errors import UnsupportedOperator
+from specprobe.graph.limits import printable
 
 __all__ = ["append_cotangents", "nodes_between"]
 
@@ -108,13 +111,31 @@ def append_cotangents(
         rule = rule_for(node)
         if rule is None:  # pragma: no cover - require_rules has seen to it
             continue
-        for x, dx in zip(reads(node), _apply(op, rule, node, dys), strict=True):
-            if x is not None and x in values and dx is not None:
-                made = dx() if callable(dx) else dx
-                if made is not None:
-                    fitted = sum_to_shape(op, made, x, node.outputs[0]) if rule.broadcasts else made
-                    parts.setdefault(x, []).append(fitted)
+        with _ranks_needed(node):
+            for x, dx in zip(reads(node), _apply(op, rule, node, dys), strict=True):
+                if x is not None and x in values and dx is not None:
+                    made = dx() if callable(dx) else dx
+                    if made is not None:
+                        fitted = sum_to_shape(op, made, x, node.outputs[0]) if rule.broadcasts else made
+                        parts.setdefault(x, []).append(fitted)
     return tuple(_total(op, parts, value, keep=True) for value in wrt)
+
+
+@contextlib.contextmanager
+def _ranks_needed(node: ir.Node) -> Iterator[None]:
+    """Rules may take ranks for granted; where one is open, say so instead of failing on it."""
+    try:
+        yield
+    except AssertionError as error:
+        open_ranks = [v for v in (*node.inputs, *node.outputs) if v is not None and v.shape is None]
+        if not open_ranks:
+            raise
+        name, value = (printable(str(thing)) for thing in (node.name, open_ranks[0].name))
+        msg = (
+            f"no gradient rule for {node.op_type} (node '{name}') where '{value}' is of unknown rank; "
+            "export the model with fixed shapes"
+        )
+        raise UnsupportedOperator(msg) from error
 
 
 def sum_to_shape(op: Operators, dx: ir.Value, x: ir.Value, y: ir.Value, /) -> ir.Value:

@@ -12,6 +12,7 @@ from onnx import helper
 
 from specprobe.autodiff import with_gradient
 from specprobe.autodiff.reverse import nodes_between
+from specprobe.errors import UnsupportedOperator
 from specprobe.testing.evaluation import evaluate
 from specprobe.testing.gradient_check import check_vjp
 
@@ -210,3 +211,12 @@ def _seconds(graph: onnx.ModelProto) -> float:
     start = time.process_time()
     with_gradient(graph)
     return time.process_time() - start
+
+
+def test_an_unknown_rank_that_a_rule_needs_is_refused_by_name() -> None:
+    model = ir.from_onnx_text(
+        '<ir_version: 10, opset_import: ["" : 18]> net (float[N, 4] x, int64[K] s) => (float y) '
+        "{ r = Reshape(x, s)  y = MatMul(r, r) }"
+    )
+    with pytest.raises(UnsupportedOperator, match="MatMul .* where 'r' is of unknown rank"):
+        with_gradient(model)

@@ -165,8 +165,8 @@ CASES = [
     Case("link out", 3, "a link that leaves the model's folder", linked),
     Case("missing data file", 3, "no such file", lambda d: external(d, "w.bin")),
     Case("no model", 3, "cannot be read", lambda d: d / "absent.onnx"),
-    Case("function chain", 3, "3001 deep", chain),
-    Case("huge tensor", 3, "1.1e\\+12|4.4e\\+12", lambda d: net(d, HUGE)),
+    Case("function chain", 3, "3000 deep", chain),
+    Case("huge tensor", 3, "would take 4398046511104 bytes", lambda d: net(d, HUGE)),
     Case("foreign domain", 3, "acme::Magic", lambda d: net(d, FOREIGN)),
     Case("future opset", 3, "opset 999", lambda d: net(d, FUTURE)),
     Case(

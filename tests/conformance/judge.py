@@ -217,7 +217,7 @@ def _refused(proto: onnx.ModelProto, output: str, wrt: list[str], message: str) 
         f"{node.domain}::{node.op_type}" if node.domain else node.op_type for node in missing_rules(nodes)
     }
     unnamed = sorted(name for name in lacking if name not in message)
-    if unnamed or not any(node.op_type in message for node in nodes):
+    if unnamed or not any(node.op_type in message for node in model.graph.all_nodes()):  # branches, too
         return Verdict(
             kind="broken", detail=f"the refusal does not name {unnamed or 'its operator'}: {message}"
         )

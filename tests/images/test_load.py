@@ -21,7 +21,7 @@ from specprobe.recipe import Geometry
         ("data_batch_1", pickle.dumps({}), r"data_batch_1 is a Python pickle.*never loaded.*cifar-10-binary"),
         ("a.pkl", b"(dp0\n.", "is a Python pickle"),
         ("empty", b"", "begins with b''"),
-        ("a.gz", gzip.compress(b"other things"), "no known kind of images"),
+        ("a.gz", gzip.compress(b"other things", mtime=0), "no known kind of images"),
         ("a.gz", b"\x1f\x8b\x08broken", "cannot be expanded"),
         ("a.npz", b"not a zip", r"a\.npz is not a readable zip archive"),
         ("a.npy", b"not an array", r"a\.npy has no readable \.npy header"),

@@ -44,7 +44,7 @@ def pad(op: Operators, node: ir.Node, dy: ir.Value) -> tuple[Cotangent, ...]:
     def dfill() -> ir.Value | None:
         if fill is None or mode != "constant":
             return None
-        if axes is None or axes_input is None:  # computed axes cannot be spread over all, and all need not be
+        if axes is None or axes_input is None:  # which axes, only the run knows; or all of them
             inside = op.Pad(dx(), pads, op.scalar(0, dy), axes_input)
         else:
             rank = None if x.shape is None else len(x.shape)

@@ -22,20 +22,20 @@ def slice_(op: Operators, node: ir.Node, dy: ir.Value) -> tuple[Cotangent, ...]:
     (y,) = node.outputs
     assert x is not None
     assert starts is not None
-    rank = rank_of(node, x)
+    rank = None if x.shape is None else len(x.shape)
     axes_input = rest[1] if len(rest) > 1 else None
     steps_input = rest[2] if len(rest) > 2 else None
     start, axes, steps = op.known(starts), op.known(axes_input), op.known(steps_input)
 
     def dx() -> ir.Value:
         if (axes is None and axes_input is not None) or (steps is None and steps_input is not None):
-            return _unsliced_anywhere(op, dy, x, y, starts, axes_input, steps_input, rank)
+            return _unsliced_anywhere(op, dy, x, y, starts, axes_input, steps_input, rank_of(node, x))
         if axes is not None:
-            along = [int(a) % rank for a in axes.reshape(-1)]
+            along = [int(a) if rank is None else int(a) % rank for a in axes.reshape(-1)]
         else:  # the first ones are meant, as many as there are starts
             count = None if starts.shape is None else starts.shape[0]
             if not isinstance(count, int):
-                return _unsliced_anywhere(op, dy, x, y, starts, None, steps_input, rank)
+                return _unsliced_anywhere(op, dy, x, y, starts, None, steps_input, rank_of(node, x))
             along = list(range(count))
         by = [1] * len(along) if steps is None else [int(s) for s in steps.reshape(-1)]
         firsts = starts if start is None else [int(s) for s in start.reshape(-1)]
@@ -52,7 +52,7 @@ def _unsliced(
     starts: list[int] | ir.Value,
     axes: list[int],
     steps: list[int],
-    rank: int,
+    rank: int | None,
 ) -> ir.Value:
     """Adjoint of ``Slice`` along known axes with known steps."""
     sizes = [size_of(op, x, axis) for axis in axes]
@@ -77,7 +77,7 @@ def _unsliced_static(
     sizes: list[int],
     lengths: list[int],
     y: ir.Value,
-    rank: int,
+    rank: int | None,
 ) -> ir.Value:
     """All in numbers: one ``Pad`` where every step is 1."""
     apart = [min(abs(step), max(size, 1)) for step, size in zip(steps, sizes, strict=True)]
@@ -135,7 +135,7 @@ def _placed(
     steps: ir.Value,
     size: ir.Value,
     length: ir.Value,
-    rank: int,
+    rank: int | None,
 ) -> ir.Value:
     """Zeros before and behind what is reversed and dilated already; all vectors are of one number an axis."""
     zero, one = op.ints([0]), op.ints([1])

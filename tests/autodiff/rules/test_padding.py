@@ -199,3 +199,32 @@ def test_computed_axes_are_refused_where_copies_are_made() -> None:
     model = one_node("Pad", arrays, constant=False, symbolic=False, mode="edge")
     with pytest.raises(UnsupportedOperator, match="mode edge has computed axes"):
         with_gradient(model, wrt="x")
+
+
+def between_transposes(middle: str, dims: str) -> ir.Model:
+    """Where the optimizer of onnxruntime 1.31 breaks every ``Pad`` with the input ``axes``."""
+    return ir.from_onnx_text(f"""<ir_version: 10, opset_import: ["" : 18]>
+    f (float[{dims}] x) => (float[P, Q, R, S] y) {{
+        a = Transpose<perm=[0, 2, 3, 1]>(x)
+        {middle}
+        y = Transpose<perm=[0, 3, 1, 2]>(b)
+    }}""")
+
+
+@pytest.mark.parametrize("dims", ["2, 4, 5, 6", "N, C, H, W"], ids=["static", "symbolic"])
+@pytest.mark.parametrize("mode", ["constant", "edge", "reflect"])
+@pytest.mark.parametrize("pads", [(2, 1), (-1, 2), (0, -2)], ids=str)
+def test_between_transposes(pads: tuple[int, int], mode: str, dims: str) -> None:
+    before, after = pads
+    every = f"p = Constant<value_ints=[0, {before}, 0, 0, 0, {after}, 0, 0]>()"
+    model = between_transposes(f'{every} b = Pad<mode="{mode}">(a, p)', dims)
+    assert adjoint_gap(model, {"x": whole(2, 4, 5, 6)}) == 0
+
+
+@pytest.mark.parametrize("pads", ["", ", int64[2] pads"], ids=["constant", "computed"])
+def test_the_fill_value_where_axes_are_listed(pads: str) -> None:
+    text = f"""<ir_version: 10, opset_import: ["" : 18]>
+    f (float[N, C, H] x, float fill{pads}) => (float[P, Q, R] y)
+    <int64[1] axes = {{-2}}{"" if pads else ", int64[2] pads = {2, -1}"}> {{ y = Pad(x, pads, fill, axes) }}"""
+    arrays: Arrays = {"x": whole(2, 4, 3), "fill": whole()} | ({"pads": ints(2, -1)} if pads else {})
+    assert adjoint_gap(ir.from_onnx_text(text), arrays) == 0

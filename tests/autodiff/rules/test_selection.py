@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from specprobe.autodiff import gradient_names, with_gradient
 from specprobe.errors import UnsupportedOperator
-from specprobe.testing.gradient_check import evaluate
+from specprobe.testing.gradient_check import check_vjp, evaluate
 
 Arrays = dict[str, "np.ndarray[Any, np.dtype[Any]]"]
 
@@ -258,3 +258,54 @@ def test_one_hot_is_differentiable_in_its_values(axis: int, *, constant: bool) -
     arrays: Arrays = {"index": ints(0, 2, -1, 7), "depth": np.asarray(3), "values": whole(2)}
     model = one_node("OneHot", arrays, constant=constant, symbolic=False, axis=axis)
     assert adjoint_gap(model, arrays) == 0
+
+
+def between_transposes(middle: str, dims: str) -> ir.Model:
+    """Where the optimizer of onnxruntime 1.31 breaks every ``Pad`` with the input ``axes``."""
+    return ir.from_onnx_text(f"""<ir_version: 10, opset_import: ["" : 18]>
+    f (float[{dims}] x) => (float[P, Q, R, S] y)
+    <int64[1] axis = {{1}}, int64[1] one = {{1}}, int64[1] two = {{2}}, int64[1] three = {{3}}, int64[1] far = {{99}}> {{
+        a = Transpose<perm=[0, 2, 3, 1]>(x)
+        {middle}
+        y = Transpose<perm=[0, 3, 1, 2]>(b)
+    }}""")
+
+
+@pytest.mark.parametrize("dims", ["2, 4, 5, 6", "N, C, H, W"], ids=["static", "symbolic"])
+@pytest.mark.parametrize(
+    "middle",
+    [
+        "b = Slice(a, one, three, axis)",
+        "minus = Constant<value_ints=[-1]>() b = Slice(a, minus, far, axis)",
+        "shape = Shape<start=1, end=2>(a) start = Sub(shape, two) b = Slice(a, start, far, axis)",
+        "b = Slice(a, one, far, axis, two)",
+        "back = Constant<value_ints=[-2]>() zero = Constant<value_ints=[0]>() b = Slice(a, three, zero, axis, back)",
+        "i = Constant<value_ints=[1, 2]>() b = Gather<axis=1>(a, i)",
+        "i = Constant<value_ints=[3, 0]>() b = Gather<axis=1>(a, i)",
+        "i = Constant<value_int=-2>() g = Gather<axis=1>(a, i) b = Unsqueeze(g, axis)",
+    ],
+    ids=[
+        "slice",
+        "slice-last",
+        "slice-computed",
+        "slice-step",
+        "slice-back",
+        "gather-run",
+        "gather",
+        "gather-one",
+    ],
+)
+def test_between_transposes(middle: str, dims: str) -> None:
+    model, arrays = between_transposes(middle, dims), {"x": whole(2, 4, 5, 6)}
+    assert adjoint_gap(model, arrays) == 0
+    assert check_vjp(model, arrays).error < 2e-5
+
+
+@pytest.mark.parametrize("axes", ["3, 1", "-1, 0", "2"])
+def test_slice_at_computed_places_along_some_axes(axes: str) -> None:
+    count = axes.count(",") + 1
+    text = f"""<ir_version: 10, opset_import: ["" : 18]>
+    f (float[N, C, H, W] x, int64[{count}] starts, int64[{count}] ends) => (float[P, Q, R, S] y)
+    <int64[{count}] axes = {{{axes}}}> {{ y = Slice(x, starts, ends, axes) }}"""
+    arrays: Arrays = {"x": whole(3, 4, 5, 6), "starts": ints(1, -2)[:count], "ends": ints(3, 99)[:count]}
+    assert adjoint_gap(ir.from_onnx_text(text), arrays) == 0

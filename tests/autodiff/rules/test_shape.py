@@ -175,3 +175,29 @@ def test_range_is_differentiable_in_start_and_step() -> None:
     }"""
     feeds = {name: np.asarray(v, np.float32) for name, v in (("start", 1.0), ("limit", 5.5), ("delta", 2.0))}
     assert check_vjp(ir.from_onnx_text(text), feeds, wrt=["start", "delta"]).error < 2e-5
+
+
+def between_transposes(middle: str, dims: str) -> ir.Model:
+    """Where the optimizer of onnxruntime 1.31 breaks every ``Pad`` with the input ``axes``."""
+    return ir.from_onnx_text(f"""<ir_version: 10, opset_import: ["" : 18]>
+    f (float[{dims}] x) => (float[P, Q, R, S] y) {{
+        a = Transpose<perm=[0, 2, 3, 1]>(x)
+        {middle}
+        y = Transpose<perm=[0, 3, 1, 2]>(b)
+    }}""")
+
+
+@pytest.mark.parametrize("dims", ["2, 4, 5, 6", "N, C, H, W"], ids=["static", "symbolic"])
+@pytest.mark.parametrize(
+    "middle",
+    [
+        "s, t, u = Split<axis=1, num_outputs=3>(a) b = Concat<axis=1>(t, t)",
+        "s, t = Split<axis=1, num_outputs=2>(a) b = Concat<axis=3>(s, s)",
+        "b = Concat<axis=1>(a, a)",
+    ],
+    ids=["split-middle", "split-first", "concat"],
+)
+def test_between_transposes(middle: str, dims: str) -> None:
+    model, arrays = between_transposes(middle, dims), {"x": whole(2, 4, 5, 6)}
+    assert adjoint_gap(model, arrays) == 0
+    assert check_vjp(model, arrays).error < 2e-5
