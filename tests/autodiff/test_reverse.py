@@ -218,5 +218,5 @@ def test_an_unknown_rank_that_a_rule_needs_is_refused_by_name() -> None:
         '<ir_version: 10, opset_import: ["" : 18]> net (float[N, 4] x, int64[K] s) => (float y) '
         "{ r = Reshape(x, s)  y = MatMul(r, r) }"
     )
-    with pytest.raises(UnsupportedOperator, match="MatMul .* where 'r' is of unknown rank"):
+    with pytest.raises(UnsupportedOperator, match=r"MatMul .* where 'r' is of unknown rank"):
         with_gradient(model)
