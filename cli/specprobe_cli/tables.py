@@ -6,7 +6,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from specprobe_cli.output import interval, number, size
+from specprobe_cli.output import console, interval, number, size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["filter_table", "inspection_tables"]
 
 SHOWN_LAYERS = 12
+_NUMBERS_WIDTH = 66  # all columns but the first
 _STYLES = {"note": "dim", "warning": "yellow", "error": "bold red"}
 
 
@@ -40,7 +41,8 @@ def filter_table(result: "Mapping[str, Any]", title: str, /, *, every_layer: boo
     if not layers:
         return Text(f"{title}: no convolutions with constant kernels", style="dim")
     table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False, header_style="bold")
-    table.add_column("layer", overflow="ellipsis", max_width=44, no_wrap=True)
+    names = max(12, min(44, console().width - _NUMBERS_WIDTH))
+    table.add_column("layer", overflow="ellipsis", max_width=names, no_wrap=True)
     for name in ("kernel", "in→out", "groups", "sparsity", "entropy", "ratio", "orthog.", "centre"):
         table.add_column(name, justify="right", no_wrap=True)
     hidden = 0 if every_layer else max(0, len(layers) - SHOWN_LAYERS)
@@ -52,14 +54,18 @@ def filter_table(result: "Mapping[str, Any]", title: str, /, *, every_layer: boo
             continue
         shape = f"{layer['in_channels']}→{layer['out_channels']}"
         table.add_row(
-            Text(layer["name"]), _kernel(layer["kernel"]), shape, str(layer["groups"]), *_metrics(layer)
+            Text(_tail(layer["name"], names)),
+            _kernel(layer["kernel"]),
+            shape,
+            str(layer["groups"]),
+            *_metrics(layer),
         )
     for aggregate in (*result["by_kernel"], result["overall"]):
         kernels = aggregate["kernels"]
         if aggregate is not result["overall"] or len(result["by_kernel"]) > 1:
             label = f"all {_kernel(kernels[0])}" if aggregate is not result["overall"] else "all kernels"
-            filters = f"{aggregate['filters']} filters"
-            table.add_row(Text(label, style="bold"), "", filters, "", *_metrics(aggregate))
+            label += f", {aggregate['filters']} filters"
+            table.add_row(Text(label, style="bold"), "", "", "", *_metrics(aggregate))
     folded = {True: "folded", False: "kept as nodes", None: "none found, or folding unknown"}
     note = f"BatchNormalization: {folded[result['batch_norm_folded']]}. Ratio: entropy over that of random filters."
     return Group(table, Text(note, style="dim"))
@@ -116,6 +122,11 @@ def _facts(result: "Mapping[str, Any]", model: "Mapping[str, Any]") -> "Renderab
     for label, text in rows:
         table.add_row(label, Text(text))
     return table
+
+
+def _tail(name: str, width: int) -> str:
+    """The end of a name, which tells layers apart."""
+    return name if len(name) <= width else f"…{name[1 - width :]}"
 
 
 def _gradient(support: "Mapping[str, Any]") -> str:

@@ -151,7 +151,8 @@ def inspect_model(
         msg = "to run a model on images it has to be told how: pass specprobe.load(path, ...), not the path"
         raise DataError(msg)
     surveyed = survey(file)
-    gradient, gradient_findings = _gradient(file, surveyed.masking)
+    flows = "no-gradient-path" not in {finding.code for finding in surveyed.findings}
+    gradient, gradient_findings = _gradient(file, surveyed.masking, flows=flows)
     findings = [*surveyed.findings, *gradient_findings]
     measured: Accuracy | None = None
     if network is not None:
@@ -192,14 +193,16 @@ def inspect_model(
     return Inspected(file=file, survey=surveyed, result=result)
 
 
-def _gradient(file: ModelFile, masking: tuple[str, ...]) -> tuple[GradientSupport, list[Finding]]:
+def _gradient(
+    file: ModelFile, masking: tuple[str, ...], *, flows: bool
+) -> tuple[GradientSupport, list[Finding]]:
     """Whether every operator on the way has a gradient rule."""
     try:
         nodes = unsupported_nodes(raise_opset(file.model))
     except (UnsupportedOperator, ModelError) as error:
         finding = Finding(level="warning", code="opset-too-old", message=str(error))
         return GradientSupport(masking=masking), [finding]
-    if nodes is None:
+    if nodes is None or not flows:
         return GradientSupport(supported=False, masking=masking), []
     findings = [
         Finding(
