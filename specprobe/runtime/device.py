@@ -25,7 +25,7 @@ RUNTIMES = (
 """Distributions that install the package ``onnxruntime``; each overwrites the files of the others."""
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
-_NAME = re.compile(r"(auto|cpu|cuda)(?::(\d+))?")
+_NAME = re.compile(r"(cpu|cuda)(?::(\d+))?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,12 +50,13 @@ class Device:
         Parameters
         ----------
         text : str
-            ``cpu``, ``cuda``, ``cuda:1``, or ``auto``: the first GPU that opens a session, else the CPU.
+            ``cpu``, ``cuda`` or ``cuda:1``. What ``auto`` means has to be tried out:
+            :func:`specprobe.runtime.session.choose_device`.
 
         Returns
         -------
         Device
-            Settled; ``auto`` has been decided.
+            Whether it starts is not looked into.
 
         Raises
         ------
@@ -66,13 +67,6 @@ class Device:
         if match is None or (match[1] != "cuda" and match[2]):
             msg = f"there is no device '{text}'; accepted are cpu, cuda, cuda:INDEX, auto"
             raise DeviceUnavailable(msg)
-        if match[1] == "auto":
-            from specprobe.runtime.session import (
-                opens,  # the probe needs a session, a session needs this module
-            )
-
-            cuda = cls(kind="cuda")
-            return cuda if opens(cuda) is None else cls()
         return cls(kind="cuda" if match[1] == "cuda" else "cpu", index=int(match[2] or 0))
 
     def __str__(self) -> str:

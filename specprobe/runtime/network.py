@@ -18,6 +18,7 @@ from specprobe.recipe import Preprocessing
 from specprobe.runtime.device import Device
 from specprobe.runtime.opened import Opened, Run, halving, in_batches
 from specprobe.runtime.prepare import prepare
+from specprobe.runtime.session import choose_device
 
 __all__ = ["Network", "load"]
 
@@ -252,7 +253,7 @@ def load(
     DeviceUnavailable
         If no runtime is installed or the device does not start.
     """
-    device = Device.parse(device) if isinstance(device, str) else device
+    device = choose_device(device) if isinstance(device, str) else device
     file = source if isinstance(source, ModelFile) else open_model(source, limits=limits)
     prepared = prepare(
         file,

@@ -19,7 +19,7 @@ from specprobe.runtime.device import Device, available_threads, import_onnxrunti
 if TYPE_CHECKING:
     from types import ModuleType
 
-__all__ = ["OutOfMemory", "Session", "opens"]
+__all__ = ["OutOfMemory", "Session", "choose_device", "opens"]
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -151,6 +151,30 @@ class Session:
         except (BufferError, RuntimeError, ValueError, TypeError) as error:
             msg = f"input '{printable(name)}' cannot be shared with the runtime: {_first_line(error)}; pass a contiguous array"
             raise InputMismatch(msg) from error
+
+
+def choose_device(text: str, /) -> Device:
+    """Device that ``text`` names, ``auto`` included.
+
+    Parameters
+    ----------
+    text : str
+        ``cpu``, ``cuda``, ``cuda:1``, or ``auto``: the first GPU if it opens a session, else the CPU.
+
+    Returns
+    -------
+    Device
+        Settled.
+
+    Raises
+    ------
+    DeviceUnavailable
+        If ``text`` names no device.
+    """
+    if text != "auto":
+        return Device.parse(text)
+    cuda = Device(kind="cuda")
+    return cuda if opens(cuda) is None else Device()
 
 
 @cache

@@ -43,7 +43,7 @@ def test_auto_is_the_gpu_that_opens_or_else_the_cpu(
     problem: str | None, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "opens", lambda asked: problem)
-    assert Device.parse("auto").kind == kind
+    assert session.choose_device("auto").kind == kind
 
 
 def test_devices_print_as_they_are_parsed() -> None:

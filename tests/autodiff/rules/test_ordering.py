@@ -1,74 +1,14 @@
 """Tests for the rules that order elements."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
-from specprobe.autodiff import gradient_names, with_gradient
+from specprobe.autodiff import with_gradient
+from specprobe.testing.adjoint import Arrays, adjoint_gap, one_node, whole
 from specprobe.testing.gradient_check import evaluate
-
-Arrays = dict[str, "np.ndarray[Any, np.dtype[Any]]"]
-
-
-def whole(*shape: int, seed: int = 0) -> "np.ndarray[Any, np.dtype[np.float32]]":
-    return np.random.default_rng(seed).integers(-99, 100, shape).astype(np.float32)
-
-
-def one_node(
-    operator: str, arrays: Arrays, *, constant: bool, symbolic: bool, outputs: int = 1, **attributes: Any
-) -> ir.Model:
-    """Floats are inputs; the other arrays are initializers where ``constant``."""
-    fixed = [name for name, array in arrays.items() if constant and array.dtype.kind != "f"]
-    inputs = [
-        helper.make_tensor_value_info(
-            name,
-            helper.np_dtype_to_tensor_dtype(array.dtype),
-            [f"{name}_{i}" for i in range(array.ndim)]
-            if symbolic and array.dtype.kind == "f"
-            else array.shape,
-        )
-        for name, array in arrays.items()
-        if name not in fixed
-    ]
-    names = ["y", *(f"y{i}" for i in range(1, outputs))]
-    node = helper.make_node(operator, list(arrays), names, **attributes)
-    given = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names]
-    weights = [numpy_helper.from_array(arrays[name], name) for name in fixed]
-    graph = helper.make_graph([node], "one", inputs, given, weights)
-    return ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10))
-
-
-def adjoint_gap(
-    model: ir.Model, arrays: Arrays, of: str = "y", wrt: Mapping[str, str] | None = None
-) -> float:
-    """``⟨f(x), u⟩ − ⟨x, vjp(u)⟩``, and the same for the vector-Jacobian product, which is linear in u."""
-    gap = 0.0
-    feeds = dict(arrays)
-    for _ in range(2):
-        names = {str(value.name) for value in model.graph.inputs}
-        feeds = {name: array for name, array in feeds.items() if name in names}
-        gradient = with_gradient(model, of=of, wrt=None if wrt is None else list(wrt))
-        given = gradient_names(gradient)
-        (value,) = evaluate(model, feeds, [of])
-        u = whole(*value.shape, seed=1).astype(value.dtype)
-        feeds[given["cotangent"]] = u
-        products = evaluate(gradient, feeds, list(given["gradients"].values()))
-        inner = 0.0
-        for (name, _), product in zip(given["gradients"].items(), products, strict=True):
-            assert product.shape == feeds[name].shape
-            inner += float(np.sum(product.astype(np.float64) * feeds[name]))
-        gap = max(gap, abs(float(np.sum(value.astype(np.float64) * u)) - inner))
-        first = next(iter(given["gradients"].values()))
-        for node in gradient.graph:
-            node.name = None  # a second derivative would use them again
-        model, of, wrt = gradient, first, {given["cotangent"]: ""}
-        if len(given["gradients"]) > 1:
-            break
-    return gap
 
 
 def ints(*values: int) -> "np.ndarray[Any, np.dtype[np.int64]]":
