@@ -1,6 +1,6 @@
 """Rules for changes of number type, and for what is the identity at inference."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import onnx_ir as ir
@@ -92,29 +92,135 @@ def quantize_linear(op: Operators, node: ir.Node, dy: ir.Value) -> tuple[Cotange
     dy = _as_type_of(op, dy, x)
     passed = op.Where(inside, dy, op.scalar(0, dy))
     if not _is_round_trip(op, q):
-        passed = op.Div(passed, op.constant(steps, x.dtype))
+        # The scale itself, not a copy of its numbers: a second derivative may be with respect to it.
+        assert scale is not None
+        live = scale if steps.ndim == 0 else op.Reshape(scale, op.ints(steps.shape))
+        passed = op.Div(passed, _as_type_of(op, live, x))
     return passed, *(None for _ in node.inputs[1:])
 
 
 @vjp("DequantizeLinear", estimate="straight-through")
 def dequantize_linear(op: Operators, node: ir.Node, dy: ir.Value) -> tuple[Cotangent, ...]:
-    """Linear: ``dy · scale`` is the cotangent of the integers, taken as real numbers."""
-    q, scale, *_ = node.inputs
+    """Linear: ``dy · scale`` for the integers, taken as real numbers; for a scale, the sum over what it scales."""
+    q, scale, *rest = node.inputs
     assert q is not None
-    _refuse_scale_gradient(op, node)
-    rest = tuple(None for _ in node.inputs[1:])
-    if _is_round_trip(op, q):
-        return dy, *rest
-    return lambda: op.Mul(dy, op.constant(_along_axis(op, node, scale, q), dy.dtype)), *rest
+    assert scale is not None
+    if rest and op.wants(rest[0]):
+        assert rest[0] is not None
+        msg = (
+            f"DequantizeLinear (node '{_label(node)}'): no gradient with respect to its zero point "
+            f"'{printable(str(rest[0].name))}'; accepted are zero points that depend on nothing differentiated"
+        )
+        raise UnsupportedOperator(msg)
+
+    def of_integers() -> ir.Value:
+        if _is_round_trip(op, q):
+            return dy
+        if not is_real(scale):
+            return op.Mul(dy, op.constant(_along_axis(op, node, scale, q), dy.dtype))
+        return op.Mul(dy, _spread(op, node, _as_type_of(op, scale, dy), scale, q))
+
+    return of_integers, lambda: _of_scale(op, node, dy), *(None for _ in rest)
+
+
+def _of_scale(op: Operators, node: ir.Node, dy: ir.Value) -> ir.Value:
+    """Sum of ``dy · (q - zero point)`` over the elements that share a scale; in float32 for shorter types."""
+    q, scale, zero_point = [*node.inputs, None][:3]
+    assert q is not None
+    assert scale is not None
+    assert q.shape is not None
+    assert scale.dtype is not None
+    kind = scale.dtype if scale.dtype == ir.DataType.DOUBLE else ir.DataType.FLOAT
+    steps = op.Cast(q, to=kind.value)
+    if zero_point is not None:
+        origin = op.Cast(zero_point, to=kind.value)
+        steps = op.Sub(steps, _spread(op, node, origin, zero_point, q))
+    product = op.Mul(dy if dy.dtype == kind else op.Cast(dy, to=kind.value), steps)
+    shared, axis, rank = _sharing(node, scale, q), _axis(node, q), len(q.shape)
+    if shared == "all":
+        total = op.reshape_like(op.ReduceSum(product, keepdims=0), scale)
+    elif shared == "axis":
+        others = [i for i in range(rank) if i != axis]
+        total = op.ReduceSum(product, op.ints(others), keepdims=0) if others else product
+    else:
+        total = _sum_of_blocks(op, node, product, scale, q)
+    return total if kind == scale.dtype else op.Cast(total, to=scale.dtype.value)
+
+
+def _sum_of_blocks(op: Operators, node: ir.Node, product: ir.Value, scale: ir.Value, q: ir.Value) -> ir.Value:
+    """Sum over each block; the last one may be cut short."""
+    assert q.shape is not None
+    assert scale.shape is not None
+    axis, size, rank = _axis(node, q), node.attributes.get_int("block_size", 0), len(q.shape)
+    length, blocks = q.shape[axis], scale.shape[axis]
+    if not (isinstance(length, int) and isinstance(blocks, int) and length == size * blocks):
+        lacking = op.Sub(op.Mul(op.dim(scale, axis), op.ints([size])), op.dim(q, axis))
+        pads = op.Concat(op.ints([0]), lacking, axis=0)
+        product = op.Pad(product, pads, op.scalar(0, product), op.ints([axis]))
+    before, behind = op.ints(range(axis + 1)), op.ints(range(axis + 1, rank))
+    shape = op.Concat(
+        op.Gather(op.shape_of(scale), before, axis=0),
+        op.ints([size]),
+        op.Gather(op.shape_of(scale), behind, axis=0),
+        axis=0,
+    )
+    return op.ReduceSum(op.Reshape(product, shape, allowzero=1), op.ints([axis + 1]), keepdims=0)
+
+
+def _axis(node: ir.Node, x: ir.Value) -> int:
+    assert x.shape is not None
+    return node.attributes.get_int("axis", 1) % max(len(x.shape), 1)
+
+
+def _sharing(node: ir.Node, scale: ir.Value, x: ir.Value) -> Literal["all", "axis", "block"]:
+    """Which elements of ``x`` have the same scale."""
+    assert x.shape is not None
+    assert scale.shape is not None
+    if all(size == 1 for size in scale.shape):
+        return "all"
+    if node.attributes.get_int("block_size", 0) and len(scale.shape) == len(x.shape):
+        return "block"
+    if len(scale.shape) == 1 and isinstance(scale.shape[0], int):
+        return "axis"
+    msg = (
+        f"{node.op_type} (node '{_label(node)}'): '{printable(str(scale.name))}' has shape {list(scale.shape)}; accepted "
+        "are one scale, a fixed number of them along an axis, or one a block of block_size"
+    )
+    raise UnsupportedOperator(msg)
+
+
+def _spread(op: Operators, node: ir.Node, value: ir.Value, like: ir.Value, x: ir.Value) -> ir.Value:
+    """``value``, which has the shape of ``like``, broadcastable against ``x``."""
+    assert x.shape is not None
+    assert like.shape is not None
+    shared, axis, rank = _sharing(node, like, x), _axis(node, x), len(x.shape)
+    if shared == "all":
+        return value if not like.shape else op.Reshape(value, op.ints([]))
+    if shared == "axis":
+        return op.Reshape(value, op.ints([-1 if i == axis else 1 for i in range(rank)]))
+    size, length = node.attributes.get_int("block_size", 0), x.shape[axis]
+    if isinstance(length, int):
+        block = op.ints([i // size for i in range(length)])
+    else:
+        count = op.Squeeze(op.dim(x, axis), op.ints([0]))
+        zero, one = (op.constant(n, ir.DataType.INT64) for n in (0, 1))
+        block = op.Div(op.Range(zero, count, one), op.ints([size]))
+    return op.Gather(value, block, axis=axis)
 
 
 def _is_round_trip(op: Operators, q: ir.Value) -> bool:
-    """Whether all that becomes of ``q`` is the number it was made from: then both scales cancel, and are left out."""
+    """Whether all that becomes of ``q`` is the number it was made from: then both scales cancel, and are left out.
+
+    Not where a scale's cotangent is wanted: its rule reads ``q`` as well, and both ends must come to the same answer.
+    """
     maker = q.producer()
     if maker is None or maker.op_type != "QuantizeLinear":
         return False
     return all(
-        user.op_type == "DequantizeLinear" and _same_settings(op, maker, user) for user in q.consumers()
+        user.op_type == "DequantizeLinear"
+        and not op.wants(user.inputs[1])
+        and _same_settings(op, maker, user)
+        for user in q.consumers()
     )
 
 

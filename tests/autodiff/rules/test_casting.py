@@ -1,6 +1,6 @@
 """Casts, dropout at inference, and the straight-through estimate of quantization."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -201,12 +201,142 @@ def test_quantization_that_is_refused(text: str, message: str) -> None:
         _straight_through(text, np.ones((1, 1), np.float32))
 
 
-def test_the_gradient_of_a_scale_is_refused() -> None:
-    model = _model("f (int8[N] q) => (float[N] y) <float s = {0.5}> { y = DequantizeLinear (q, s) }")
+def test_the_gradient_of_a_scale_through_rounding_is_refused() -> None:
+    model = _model(_round_trip(PER_TENSOR))
     with pytest.raises(
-        UnsupportedOperator, match=r"DequantizeLinear \(node 'y'\): no gradient .* its scale 's'"
+        UnsupportedOperator, match=r"QuantizeLinear \(node 'q'\): no gradient .* its scale 's'"
     ):
         with_gradient(model, wrt="s")
+
+
+class Scaled(NamedTuple):
+    """Shapes of the integers, as stated and as fed, and of their scales; attributes."""
+
+    stated: str
+    shape: tuple[int, ...]
+    scales: tuple[int, ...]
+    attributes: str = ""
+    axis: int | None = None
+    block: int = 0
+
+
+SCALED = {
+    "tensor": Scaled("N,K", (3, 4), ()),
+    "tensor-of-one": Scaled("N,K", (3, 4), (1,)),
+    "scalar": Scaled("", (), ()),
+    "scalar-by-one": Scaled("", (), (1,)),
+    "axis": Scaled("N,3,K", (2, 3, 4), (3,), axis=1),
+    "axis-first": Scaled("3,K", (3, 4), (3,), "axis = 0", 0),
+    "axis-last": Scaled("N,3", (2, 3), (3,), "axis = -1", 1),
+    "axis-alone": Scaled("3", (3,), (3,), "axis = 0", 0),
+    "blocks": Scaled("2,6,3", (2, 6, 3), (2, 3, 3), "axis = 1, block_size = 2", 1, 2),
+    "blocks-last": Scaled("2,6", (2, 6), (2, 2), "axis = -1, block_size = 3", 1, 3),
+    "blocks-cut-short": Scaled("2,5,3", (2, 5, 3), (2, 3, 3), "axis = 1, block_size = 2", 1, 2),
+    "blocks-open": Scaled("2,K,3", (2, 6, 3), (2, 3, 3), "axis = 1, block_size = 2", 1, 2),
+    "blocks-alone": Scaled("6", (6,), (3,), "axis = 0, block_size = 2", 0, 2),
+}
+
+
+def _spread(case: Scaled, value: NDArray[Any]) -> NDArray[np.float64]:
+    """To every element what scales it."""
+    wide = value.astype(np.float64)
+    if wide.size == 1:
+        return np.broadcast_to(wide.reshape(()), case.shape)
+    assert case.axis is not None
+    if case.block:
+        return np.repeat(wide, case.block, axis=case.axis).take(range(case.shape[case.axis]), case.axis)
+    return np.broadcast_to(
+        np.moveaxis(np.broadcast_to(wide, (1,) * (len(case.shape) - 1) + wide.shape), -1, case.axis),
+        case.shape,
+    )
+
+
+@pytest.mark.parametrize("kind", ["float", "float16"])
+@pytest.mark.parametrize("case", SCALED.values(), ids=SCALED)
+def test_the_gradient_of_a_scale_sums_over_what_it_scales(case: Scaled, kind: str) -> None:
+    scales = ",".join(map(str, case.scales))
+    stated, shared = (f"[{shape}]" if shape else "" for shape in (case.stated, scales))
+    attributes = f"<{case.attributes}>" if case.attributes else ""
+    model = _model(
+        f"f (int8{stated} q, {kind}{shared} s, int8{shared} z) => ({kind}{stated} y) "
+        f"{{ y = DequantizeLinear {attributes} (q, s, z) }}"
+    )
+    dtype = {"float": np.float32, "float16": np.float16}[kind]
+    rng = np.random.default_rng(0)
+    q, z = (rng.integers(-9, 9, shape).astype(np.int8) for shape in (case.shape, case.scales))
+    u = rng.integers(-3, 4, case.shape).astype(dtype)
+    s = rng.uniform(1, 2, case.scales).astype(dtype)
+    gradient = with_gradient(model)
+    named = gradient_names(gradient)["gradients"]
+    found = evaluate(gradient, {"q": q, "s": s, "z": z, "cotangent": u}, [named["s"]])[0]
+    # Linear in the scales: by one scale at a time, the derivative is the output itself.
+    expected = np.zeros(case.scales)
+    for at in np.ndindex(case.scales):
+        one = np.zeros(case.scales)
+        one[at] = 1
+        expected[at] = np.sum(u * (q - _spread(case, z)) * _spread(case, one))
+    assert found.dtype == dtype
+    assert found.shape == case.scales
+    assert found.tolist() == expected.tolist()
+
+
+def test_the_gradient_of_a_scale_goes_on_to_what_made_it() -> None:
+    model = _model(
+        "f (uint8[2,3] q, float[3] r) => (float[2,3] y) { s = Exp (r)\n y = DequantizeLinear <axis = 1> (q, s) }"
+    )
+    q, r = np.asarray([[1, 2, 3], [4, 5, 6]], np.uint8), np.asarray([0, 1, -1], np.float32)
+    (found,) = evaluate(
+        with_gradient(model), {"q": q, "r": r, "cotangent": np.ones((2, 3), np.float32)}, ["d_r"]
+    )
+    np.testing.assert_allclose(found, [5, 7 * np.e, 9 / np.e], rtol=1e-6)
+
+
+TWO_SCALES = """
+f (float[N] x) => (float[N] y) <float s = {0.5}, float t = {0.5}, int8 z = {0}> {
+  q = QuantizeLinear (x, s, z)
+  y = DequantizeLinear (q, t, z)
+}"""
+
+
+def test_the_gradient_of_a_scale_beside_that_of_the_input() -> None:
+    """The scales are equal and only the second is differentiated: both ends must agree on whether they cancel."""
+    x = np.asarray([1, -3, 100], np.float32)
+    gradient = with_gradient(_model(TWO_SCALES), wrt=["x", "t"])
+    found = evaluate(gradient, {"x": x, "cotangent": np.asarray([1, 2, 4], np.float32)}, ["d_x", "d_t"])
+    assert [a.tolist() for a in found] == [[1, 2, 0], 1 * 2 + 2 * -6 + 4 * 127]
+
+
+def test_second_order_of_a_scale() -> None:
+    model = _model("f (int8[N] q, float s) => (float[N] y) { d = DequantizeLinear (q, s)\n y = Mul (d, d) }")
+    twice = with_gradient(with_gradient(model, wrt="s"), of="d_s", wrt="s")
+    q, one = np.asarray([1, -2, 3], np.int8), np.ones(3, np.float32)
+    names = gradient_names(twice)
+    feeds: dict[str, NDArray[Any]] = {
+        "q": q,
+        "s": np.asarray(0.5, np.float32),
+        "cotangent": one,
+        names["cotangent"]: np.asarray(1, np.float32),
+    }
+    (found,) = evaluate(twice, feeds, [names["gradients"]["s"]])
+    assert found == 2 * (1 + 4 + 9)
+
+
+def test_the_gradient_of_the_integers_depends_on_the_scale() -> None:
+    """First t / s, and t is differentiated next."""
+    text = TWO_SCALES.replace("x) =>", "x, float t) =>").replace("float t = {0.5}, ", "")
+    once = with_gradient(_model(text), wrt="x")
+    twice = with_gradient(once, of="d_x", wrt="t")
+    names = gradient_names(twice)
+    x, one = np.asarray([1, -3, 100], np.float32), np.ones(3, np.float32)
+    feeds: dict[str, NDArray[Any]] = {
+        "x": x,
+        "t": np.asarray(3, np.float32),
+        "cotangent": one,
+        names["cotangent"]: one,
+    }
+    first, second = evaluate(twice, feeds, ["d_x", names["gradients"]["t"]])
+    assert first.tolist() == [6, 6, 0]
+    assert second == 4
 
 
 def test_gradient_names_survive_a_cast() -> None:
@@ -259,3 +389,21 @@ def test_integer_arithmetic_without_a_rule_is_refused() -> None:
     )
     with pytest.raises(UnsupportedOperator, match="no gradient rule for MatMulInteger"):
         with_gradient(_model(text))
+
+
+def test_a_second_derivative_sees_the_scale_of_a_quantisation() -> None:
+    model = ir.from_onnx_text(
+        '<ir_version: 10, opset_import: ["" : 18]> net (float[4] x) => (float[4] y) '
+        "<float s = {0.5}, float t = {3.0}, int8 z = {0}> "
+        "{ q = QuantizeLinear(x, s, z)  r = Cast<to = 1>(q)  y = Mul(r, t) }"
+    )
+    twice = with_gradient(with_gradient(model, wrt="x"), of="d_x", wrt=["s", "t"])
+    names = gradient_names(twice)
+    feeds = {
+        "x": np.array([0.1, 0.2, -0.3, 0.4], np.float32),
+        "cotangent": np.ones(4, np.float32),
+        names["cotangent"]: np.ones(4, np.float32),
+    }
+    d_s, d_t = evaluate(twice, feeds, [names["gradients"]["s"], names["gradients"]["t"]])
+    np.testing.assert_allclose(d_s, -4 * 3.0 / 0.5**2)
+    np.testing.assert_allclose(d_t, 4 / 0.5)
