@@ -17,7 +17,11 @@ NEWEST = 26
 """Operator set that the page lists: the newest one that onnxruntime runs."""
 
 REAL = re.compile(r"tensor\((float|float16|bfloat16|double)\)")
-CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+CONTROL_FLOW = frozenset({"If", "SequenceMap"})
+WRITTEN_OUT = {
+    "Loop": "written out where the trip count is constant, refused otherwise",
+    "Scan": "written out where the scanned axis is static, refused otherwise",
+}
 RANDOM = frozenset({"Bernoulli", "Multinomial", "RandomNormalLike", "RandomUniformLike"})
 PAGE = Path(__file__).parent / "operators.md"
 HEADER = f"""# Operators and their gradients
@@ -88,6 +92,8 @@ def _state(schema: onnx.defs.OpSchema) -> tuple[str, bool]:
     real_out = any(REAL.search(kind) for value in schema.outputs for kind in value.types)
     if schema.deprecated:
         return "deprecated; its successor stands in the table", True
+    if schema.name in WRITTEN_OUT:
+        return WRITTEN_OUT[schema.name], True
     if schema.name in CONTROL_FLOW:
         return "control flow", True
     if not real_out:

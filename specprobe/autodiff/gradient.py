@@ -14,6 +14,7 @@ from specprobe.autodiff.losses import LOSSES, append_loss
 from specprobe.autodiff.operators import Operators, is_real
 from specprobe.autodiff.registry import rule_for
 from specprobe.autodiff.reverse import append_cotangents, nodes_between
+from specprobe.autodiff.unroll import unrolled
 from specprobe.errors import ModelError
 from specprobe.graph.limits import printable
 from specprobe.graph.load import IR_VERSION, OPSET_FLOOR, infer_shapes, open_model, raise_opset
@@ -23,6 +24,7 @@ __all__ = ["gradient_names", "with_gradient"]
 
 NAMES = "specprobe.gradient"
 """Metadata property of a gradient model: JSON."""
+
 
 _ = rules  # importing the package registers the rules
 
@@ -81,7 +83,7 @@ def with_gradient(
     if loss is not None and loss not in LOSSES:
         msg = f"there is no loss '{loss}'; accepted are {', '.join(LOSSES)}"
         raise ModelError(msg)
-    work = _typed(model)
+    work = _typed(model, of, wrt)
     differentiated = _choose_of(work, of)
     names = _choose_wrt(work, wrt)
     work.metadata_props.pop(NAMES, None)
@@ -140,8 +142,10 @@ def gradient_names(model: ir.Model, /) -> dict[str, Any]:
     return names
 
 
-def _typed(model: str | Path | onnx.ModelProto | ir.Model) -> ir.Model:
-    """A flat copy with types, at the floor opset, without implicit padding."""
+def _typed(
+    model: str | Path | onnx.ModelProto | ir.Model, of: str | None, wrt: str | Sequence[str] | None
+) -> ir.Model:
+    """A flat copy with types, at the floor opset, without implicit padding or loops of known length on the way."""
     if isinstance(model, str | Path):
         flat = open_model(model).model
     else:
@@ -152,6 +156,7 @@ def _typed(model: str | Path | onnx.ModelProto | ir.Model) -> ir.Model:
         flat = ir.from_proto(ir.to_proto(flat))
         flat.opset_imports[""] = OPSET_FLOOR
     typed = infer_shapes(raise_opset(flat))
+    typed = unrolled(typed, of=[str(_choose_of(typed, of).name)], wrt=_choose_wrt(typed, wrt))
     make_padding_explicit(typed)
     return typed
 

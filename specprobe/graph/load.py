@@ -170,6 +170,7 @@ def raise_opset(model: ir.Model, /) -> ir.Model:
     """
     if model.opset_imports.get("", 0) >= OPSET_FLOOR:
         return model
+    _refuse_batched_scans(model)
     try:
         raised = _through_proto(
             model, lambda proto: onnx.version_converter.convert_version(proto, OPSET_FLOOR)
@@ -184,6 +185,22 @@ def raise_opset(model: ir.Model, /) -> ir.Model:
         _restore_old_resize(raised)
     make_padding_explicit(raised)
     return raised
+
+
+_SCAN_WITHOUT_BATCH = 9
+"""Opset from which Scan has no batch axis of its own."""
+
+
+def _refuse_batched_scans(model: ir.Model) -> None:
+    """The version converter takes an axis from the inputs of a model with such a Scan."""
+    opset = model.opset_imports[""]
+    scans = [node for node in model.graph.all_nodes() if node.op_type == "Scan" and not node.domain]
+    if scans and opset < _SCAN_WITHOUT_BATCH:
+        msg = (
+            f"Scan (node '{printable(scans[0].name or '')}') of opset {opset} has an axis that no later one has; "
+            f"export the model again with opset {OPSET_FLOOR} or later"
+        )
+        raise UnsupportedOperator(msg)
 
 
 _RESIZE_NAMES_COORDINATES = 11

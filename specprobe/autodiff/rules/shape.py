@@ -50,7 +50,7 @@ def size_of(op: Operators, value: ir.Value, axis: int, /) -> Size:
     op : Operators
         Emits.
     value : onnx_ir.Value
-        Of known rank.
+        Its rank may be open.
     axis : int
         Negative ones count from the end.
 
@@ -59,7 +59,8 @@ def size_of(op: Operators, value: ir.Value, axis: int, /) -> Size:
     int or onnx_ir.Value
         A number where it is known.
     """
-    assert value.shape is not None
+    if value.shape is None:
+        return op.dim(value, axis)
     known = value.shape[axis]
     return known if isinstance(known, int) else op.dim(value, axis)
 
@@ -237,7 +238,6 @@ def concat(op: Operators, node: ir.Node, dy: ir.Value) -> tuple[Cotangent, ...]:
     """Each input gets its part."""
     xs = [x for x in node.inputs if x is not None]
     axis = node.attributes.get_int("axis", 0)
-    rank_of(node, xs[0])
     if len(xs) == 1:
         return (dy,)
     sizes = [size_of(op, x, axis) for x in xs]
