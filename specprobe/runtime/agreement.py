@@ -7,10 +7,33 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["TOLERANCE", "relative_difference"]
+__all__ = ["TOLERANCE", "probe_images", "relative_difference"]
 
 TOLERANCE = 1e-4
 """Largest difference, over the largest output, that two orders of float32 rounding are granted."""
+
+
+def probe_images(count: int, shape: tuple[int, ...], /, *, key: int) -> "NDArray[np.float32]":
+    """Random images on which a network does not easily go silent: noise, ever sparser, as strokes on black are.
+
+    Parameters
+    ----------
+    count : int
+        How many.
+    shape : tuple of int
+        Of one image.
+    key : int
+        Of the random numbers.
+
+    Returns
+    -------
+    numpy.ndarray of float32, shape (count, *shape)
+        Pixels in [0, 1].
+    """
+    rng = np.random.Generator(np.random.Philox(key=key))
+    density = np.resize([1.0, 0.1, 0.3], count).reshape(count, *(1 for _ in shape))
+    noise = rng.random((count, *shape), dtype=np.float32)
+    return np.where(rng.random((count, *shape), dtype=np.float32) < density, noise, np.float32(0))
 
 
 def relative_difference(expected: "NDArray[Any]", actual: "NDArray[Any]", /) -> float:

@@ -3,12 +3,10 @@
 import threading
 from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-
 from specprobe.arrays import Array, contiguous, namespace
 from specprobe.autodiff import gradient_names, with_gradient
 from specprobe.graph.simplify import simplify
-from specprobe.runtime.agreement import TOLERANCE, relative_difference
+from specprobe.runtime.agreement import TOLERANCE, probe_images, relative_difference
 from specprobe.runtime.session import OutOfMemory, Session
 
 if TYPE_CHECKING:
@@ -95,8 +93,7 @@ class Opened:
         """The graph with less to differentiate, if it still computes the same; else as it is."""
         prepared = self._prepared
         simple = simplify(prepared.model)
-        rng = np.random.Generator(np.random.Philox(key=2))
-        probe = rng.random((prepared.batch or 2, *prepared.image_shape), dtype=np.float32)
+        probe = probe_images(prepared.batch or 3, prepared.image_shape, key=2)
         before, after = (
             Session(model, threads=self._threads).run({prepared.input: probe}, [prepared.output])[0]
             for model in (prepared.model, simple)

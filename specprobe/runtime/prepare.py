@@ -16,7 +16,7 @@ from specprobe.graph.limits import printable
 from specprobe.graph.load import ModelFile, infer_shapes, raise_opset
 from specprobe.graph.preprocess import image_input, metadata_recipe, prepend, resolve, set_inputs
 from specprobe.graph.survey import trailing_activation
-from specprobe.runtime.agreement import TOLERANCE, relative_difference
+from specprobe.runtime.agreement import TOLERANCE, probe_images, relative_difference
 from specprobe.runtime.device import Device
 from specprobe.runtime.session import Session
 
@@ -35,6 +35,7 @@ _SCORES = frozenset(
 """Types that logits come in; quantised models end in 8 bits."""
 
 _PROBES = 3
+_PROBE_PIXELS = 1 << 28  # a gigabyte; beyond it images are run one batch at a time
 _CPU = Device()
 
 
@@ -239,7 +240,6 @@ def _verify_raise(
     shape: tuple[int, int, int],
 ) -> None:
     """Refuse a converted model whose numbers are others."""
-    rng = np.random.Generator(np.random.Philox(key=0))
     channels, height, width = shape
     sizes = [height, width, channels] if recipe.layout == "NHWC" else [channels, height, width]
     dims = [d if isinstance(d, int) else None for d in (value.shape or [])]
@@ -249,7 +249,7 @@ def _verify_raise(
     inner = [d if d is not None else s for d, s in zip(dims[1:], sizes, strict=False)]
     low, high = recipe.range
     dtype = (value.dtype or ir.DataType.FLOAT).numpy()
-    probe = (low + (high - low) * rng.random([dims[0] or 2, *inner])).astype(dtype)
+    probe = (low + (high - low) * probe_images(dims[0] or 3, tuple(inner), key=0)).astype(dtype)
     before, after = (_all_outputs(model, {str(value.name): probe}) for model in (original, raised))
     difference = max(relative_difference(b, a) for b, a in zip(before, after, strict=True))
     if difference > TOLERANCE:
@@ -281,8 +281,9 @@ def _open_batch(
         opened = rebatch(graph, name)
         if not verify:
             return opened
-        rng = np.random.Generator(np.random.Philox(key=1))
-        images = rng.random((_PROBES * batch, *shape), dtype=np.float32)
+        if _PROBES * batch * np.prod(shape, dtype=np.float64) > _PROBE_PIXELS:
+            return None
+        images = probe_images(_PROBES * batch, shape, key=1)
         original, candidate = Session(graph, _CPU), Session(opened, _CPU)
         parts = [original.run({name: part}, [output])[0] for part in np.split(images, _PROBES)]
         whole = candidate.run({name: images}, [output])[0]
@@ -290,6 +291,8 @@ def _open_batch(
     except SpecprobeError:  # whatever the edited graph trips over, the original still runs
         return None
     expected = np.concatenate(parts)
+    if np.array_equal(expected, np.broadcast_to(expected[:1], expected.shape)):
+        return None  # the same answer to every image: nothing could tell images that were mixed up
     alike = (
         relative_difference(expected, whole) <= TOLERANCE
         and relative_difference(expected[:1], single) <= TOLERANCE

@@ -550,6 +550,12 @@ def test_a_batch_is_not_opened_on_the_strength_of_invalid_numbers(save_model: Sa
     assert network.batch == 1
 
 
+def test_a_batch_is_not_opened_where_every_image_gets_one_answer(save_model: Save) -> None:
+    """Two images mixed up could not be told from two that were not."""
+    body = "zero = Sub (images, images) flat = Flatten (zero) logits = Gemm <transB = 1> (flat, weight, bias)"
+    assert load(fixed(save_model, body, 1)).batch == 1
+
+
 def test_raising_leaves_the_original_alone(save_model: Save) -> None:
     file = open_model(save_model(opset=9))
     assert raise_opset(file.model) is not file.model
