@@ -14,6 +14,21 @@ if TYPE_CHECKING:
 __all__ = ["GradientSupport", "Inspection"]
 
 
+_SCALARS = (
+    "opset",
+    "ir_version",
+    "producer",
+    "bytes",
+    "parameters",
+    "multiply_adds",
+    "operators",
+    "functions",
+    "quantisation",
+    "trailing_activation",
+)
+"""Fields that a document holds as they are."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GradientSupport:
     """Whether input gradients can be had.
@@ -94,20 +109,10 @@ class Inspection:
         """
         filters = self.filters.to_dict()
         measured = self.accuracy.to_dict() if self.accuracy is not None else {}
-        scalars = (
-            "opset",
-            "ir_version",
-            "producer",
-            "bytes",
-            "parameters",
-            "multiply_adds",
-            "operators",
-            "functions",
-        )
         return {
             "inputs": finite(self.inputs),
             "outputs": finite(self.outputs),
-            **{name: getattr(self, name) for name in (*scalars, "quantisation", "trailing_activation")},
+            **{name: getattr(self, name) for name in _SCALARS},
             "convolutions": filters["layers"],
             "filters": {key: value for key, value in filters.items() if key != "layers"},
             "gradient": {
@@ -136,20 +141,10 @@ class Inspection:
             Without per-image arrays.
         """
         gradient = content["gradient"]
-        scalars = (
-            "opset",
-            "ir_version",
-            "producer",
-            "bytes",
-            "parameters",
-            "multiply_adds",
-            "operators",
-            "functions",
-        )
         return cls(
             inputs=tuple(content["inputs"]),
             outputs=tuple(content["outputs"]),
-            **{name: content[name] for name in (*scalars, "quantisation", "trailing_activation")},
+            **{name: content[name] for name in _SCALARS},
             filters=FilterStatistics.from_dict({**content["filters"], "layers": content["convolutions"]}),
             gradient=GradientSupport(
                 supported=gradient["supported"],

@@ -3,11 +3,16 @@
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx_ir as ir
+
+from specprobe.errors import UnsupportedOperator
+from specprobe.graph.emit import Emitter
+from specprobe.runtime.session import Session
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["TOLERANCE", "probe_images", "relative_difference"]
+__all__ = ["TOLERANCE", "probe_images", "relative_difference", "require_same_outputs"]
 
 TOLERANCE = 1e-4
 """Largest difference, over the largest output, that two orders of float32 rounding are granted."""
@@ -59,3 +64,41 @@ def relative_difference(expected: "NDArray[Any]", actual: "NDArray[Any]", /) -> 
     expected, actual = expected[fine].astype(np.float64), actual[fine].astype(np.float64)
     scale = float(np.max(np.abs(expected), initial=0.0)) or 1.0
     return float(np.max(np.abs(expected - actual), initial=0.0)) / scale
+
+
+def require_same_outputs(original: ir.Model, raised: ir.Model, feeds: "dict[str, NDArray[Any]]", /) -> None:
+    """Refuse a model whose opset was raised and whose numbers are others.
+
+    Parameters
+    ----------
+    original, raised : onnx_ir.Model
+        Before and after.
+    feeds : dict of str to numpy.ndarray
+        Every input of both.
+
+    Raises
+    ------
+    UnsupportedOperator
+        If an output differs by more than :data:`TOLERANCE`.
+    """
+    before, after = (_all_outputs(model, feeds) for model in (original, raised))
+    difference = max(relative_difference(b, a) for b, a in zip(before, after, strict=True))
+    if difference > TOLERANCE:
+        opset = raised.opset_imports[""]
+        msg = (
+            f"opset {original.opset_imports['']} was raised to {opset} but the outputs differ by {difference:.1e} of "
+            f"their size; export the model again with opset {opset} or later"
+        )
+        raise UnsupportedOperator(msg)
+
+
+def _all_outputs(model: ir.Model, feeds: "dict[str, NDArray[Any]]") -> "tuple[NDArray[Any], ...]":
+    """Outputs of ``model``, those of a type that NumPy does not have as float32."""
+    model = model.clone()
+    outputs = model.graph.outputs
+    op = Emitter(model, prefix="probe")
+    for i, value in enumerate(outputs):
+        if value.dtype == ir.DataType.BFLOAT16:
+            outputs[i] = op.Cast(value, to=ir.DataType.FLOAT.value)
+            outputs[i].type = ir.TensorType(ir.DataType.FLOAT)
+    return Session(model).run(feeds, [str(value.name) for value in outputs])

@@ -288,9 +288,7 @@ def load(
         findings=prepared.findings,
     )
     with _lock:
-        _adopted[network] = opened
-        while len(_adopted) > _KEPT:
-            _adopted.pop(next(iter(_adopted)))
+        _adopt(network, opened)
     return network
 
 
@@ -300,12 +298,17 @@ _adopted: dict[Network, Opened] = {}
 """Sessions of this process, the latest few. ``load`` puts in the one that it made."""
 
 
+def _adopt(network: Network, opened: Opened) -> None:
+    """Keep what was opened, and the latest few others. The caller holds the lock."""
+    _adopted[network] = opened
+    while len(_adopted) > _KEPT:
+        _adopted.pop(next(iter(_adopted)))
+
+
 def _open(network: Network) -> Opened:
     with _lock:
         if network not in _adopted:
-            _adopted[network] = _reopen(network)
-            while len(_adopted) > _KEPT:
-                _adopted.pop(next(iter(_adopted)))
+            _adopt(network, _reopen(network))
         return _adopted[network]
 
 

@@ -1,6 +1,7 @@
 """A prepared graph with its sessions: one for logits, one for each loss whose gradient is asked for."""
 
 import threading
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
 from specprobe.arrays import Array, contiguous, namespace
@@ -81,7 +82,7 @@ class Opened:
         with self._lock:
             if loss not in self._gradients:
                 prepared = self._prepared
-                graph = with_gradient(self._simplified(), of=prepared.output, wrt=prepared.input, loss=loss)
+                graph = with_gradient(self._simplified, of=prepared.output, wrt=prepared.input, loss=loss)
                 names = gradient_names(graph)
                 given = [names[key] for key in ("labels", "targets", "cotangent") if key in names]
                 made = [*([names["loss"]] if loss is not None else []), names["gradients"][prepared.input]]
@@ -89,16 +90,15 @@ class Opened:
                 self._gradients[loss] = (session, [prepared.input, *given], made)
             return self._gradients[loss]
 
+    @cached_property
     def _simplified(self) -> "ir.Model":
         """The graph with less to differentiate, if it still computes the same; else as it is."""
         prepared = self._prepared
         simple = simplify(prepared.model)
         probe = probe_images(prepared.batch or 3, prepared.image_shape, key=2)
-        before, after = (
-            Session(model, threads=self._threads).run({prepared.input: probe}, [prepared.output])[0]
-            for model in (prepared.model, simple)
-        )
-        return simple if relative_difference(before, after) <= TOLERANCE else prepared.model
+        session = Session(simple, self._device, threads=self._threads)
+        after = session.run({prepared.input: probe}, [prepared.output])[0]
+        return simple if relative_difference(self.run(probe), after) <= TOLERANCE else prepared.model
 
 
 def halving(run: Run, arrays: tuple[Array, ...], /) -> tuple[Array, ...]:

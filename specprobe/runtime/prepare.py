@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from specprobe.errors import ModelError, SpecprobeError, UnsupportedOperator
+from specprobe.errors import ModelError, SpecprobeError
 from specprobe.findings import Finding
 from specprobe.graph.batching import fixed_batch, rebatch
 from specprobe.graph.emit import Emitter
@@ -16,13 +16,11 @@ from specprobe.graph.limits import printable
 from specprobe.graph.load import ModelFile, infer_shapes, raise_opset
 from specprobe.graph.preprocess import image_input, metadata_recipe, prepend, resolve, set_inputs
 from specprobe.graph.survey import trailing_activation
-from specprobe.runtime.agreement import TOLERANCE, probe_images, relative_difference
+from specprobe.runtime.agreement import TOLERANCE, probe_images, relative_difference, require_same_outputs
 from specprobe.runtime.device import Device
 from specprobe.runtime.session import Session
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from specprobe.recipe import Preprocessing
 
 __all__ = ["Prepared", "prepare"]
@@ -250,27 +248,7 @@ def _verify_raise(
     low, high = recipe.range
     dtype = (value.dtype or ir.DataType.FLOAT).numpy()
     probe = (low + (high - low) * probe_images(dims[0] or 3, tuple(inner), key=0)).astype(dtype)
-    before, after = (_all_outputs(model, {str(value.name): probe}) for model in (original, raised))
-    difference = max(relative_difference(b, a) for b, a in zip(before, after, strict=True))
-    if difference > TOLERANCE:
-        opset = raised.opset_imports[""]
-        msg = (
-            f"opset {original.opset_imports['']} was raised to {opset} but the outputs differ by {difference:.1e} of "
-            f"their size; export the model again with opset {opset} or later"
-        )
-        raise UnsupportedOperator(msg)
-
-
-def _all_outputs(model: ir.Model, feeds: "dict[str, NDArray[Any]]") -> "tuple[NDArray[Any], ...]":
-    """Outputs of ``model``, those of a type that NumPy does not have as float32."""
-    model = model.clone()
-    outputs = model.graph.outputs
-    op = Emitter(model, prefix="probe")
-    for i, value in enumerate(outputs):
-        if value.dtype == ir.DataType.BFLOAT16:
-            outputs[i] = op.Cast(value, to=ir.DataType.FLOAT.value)
-            outputs[i].type = ir.TensorType(ir.DataType.FLOAT)
-    return Session(model, _CPU).run(feeds, [str(value.name) for value in outputs])
+    require_same_outputs(original, raised, {str(value.name): probe})
 
 
 def _open_batch(
