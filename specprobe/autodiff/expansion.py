@@ -73,7 +73,7 @@ def through_expansion(
         name="expansion",
     )
     model = ir.Model(graph, ir_version=IR_VERSION)
-    inner = Operators(model, prefix="inner")
+    inner = Operators(model, prefix="inner", device=op.device)
     made = list(expansion(inner, *inputs))
     for i in seeded:
         y = made[i]
@@ -87,6 +87,7 @@ def through_expansion(
         typed,
         seeds={values[f"y{i}"]: values[f"dy{i}"] for i in seeded},
         wrt=[values[f"x{i}"] for i in wanted],
+        device=op.device,
     )
     outer = {values[f"x{i}"]: x for i, x in enumerate(node.inputs) if x is not None}
     outer |= {values[f"dy{i}"]: dy for i, dy in enumerate(dys) if dy is not None}

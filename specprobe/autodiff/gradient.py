@@ -16,6 +16,7 @@ from specprobe.autodiff.registry import rule_for
 from specprobe.autodiff.reverse import append_cotangents, nodes_between
 from specprobe.autodiff.unroll import unrolled
 from specprobe.errors import ModelError
+from specprobe.graph.folding import folded
 from specprobe.graph.limits import printable
 from specprobe.graph.load import IR_VERSION, OPSET_FLOOR, infer_shapes, open_model, raise_opset
 from specprobe.graph.padding import make_padding_explicit
@@ -36,6 +37,7 @@ def with_gradient(
     of: str | None = None,
     wrt: str | Sequence[str] | None = None,
     loss: str | None = None,
+    device: str = "cpu",
 ) -> ir.Model:
     """A model that computes, beside its outputs, gradients with respect to some of its inputs or weights.
 
@@ -49,6 +51,8 @@ def with_gradient(
         Inputs or initializers. All floating-point inputs, if not given.
     loss : {"cross-entropy", "margin", "dlr", "targeted-dlr", "logit"}, optional
         Loss of ``of``, which then holds logits. Without one, the gradient model takes a cotangent.
+    device : {"cpu", "cuda"}
+        Kind of device that operators are chosen for, among those that compute the same. The result runs on any.
 
     Returns
     -------
@@ -105,7 +109,7 @@ def with_gradient(
     }
     if estimates:
         given["estimates"] = estimates
-    cotangents = append_cotangents(work, seeds=seeds, wrt=wanted)
+    cotangents = append_cotangents(work, seeds=seeds, wrt=wanted, device=device)
     if all(cotangent is None for cotangent in cotangents):
         target = printable(str(differentiated.name))
         msg = f"no gradient flows from '{target}' to {', '.join(map(printable, names))}: operators between have none"
@@ -145,7 +149,7 @@ def gradient_names(model: ir.Model, /) -> dict[str, Any]:
 def _typed(
     model: str | Path | onnx.ModelProto | ir.Model, of: str | None, wrt: str | Sequence[str] | None
 ) -> ir.Model:
-    """A flat copy with types, at the floor opset, without implicit padding or loops of known length on the way."""
+    """A flat copy with types, at the floor opset: sizes written down, padding explicit, loops of known length unrolled."""
     if isinstance(model, str | Path):
         flat = open_model(model).model
     else:
@@ -155,7 +159,7 @@ def _typed(
     if "" not in flat.opset_imports:  # all nodes are of other domains; what is added is not
         flat = ir.from_proto(ir.to_proto(flat))
         flat.opset_imports[""] = OPSET_FLOOR
-    typed = infer_shapes(raise_opset(flat))
+    typed = folded(infer_shapes(raise_opset(flat)), in_place=True)
     typed = unrolled(typed, of=[str(_choose_of(typed, of).name)], wrt=_choose_wrt(typed, wrt))
     make_padding_explicit(typed)
     return typed

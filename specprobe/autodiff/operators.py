@@ -71,10 +71,21 @@ def static_shape(value: ir.Value | None, /) -> list[int] | None:
 
 
 class Operators(Emitter):
-    """Emits ONNX operators by name, and remembers shapes and constants that it has emitted."""
+    """Emits ONNX operators by name, and remembers shapes and constants that it has emitted.
 
-    def __init__(self, model: ir.Model, *, prefix: str) -> None:
+    Parameters
+    ----------
+    model : onnx_ir.Model
+        Whose main graph grows.
+    prefix : str
+        Of all names given.
+    device : {"cpu", "cuda"}
+        Where the nodes are to run well.
+    """
+
+    def __init__(self, model: ir.Model, *, prefix: str, device: str = "cpu") -> None:
         super().__init__(model, prefix=prefix)
+        self.device = device
         self._constants: dict[tuple[Any, ...], ir.Value] = {}
         self._shapes: dict[ir.Value, ir.Value] = {}
         self._wanted: frozenset[ir.Value] | set[ir.Value] = frozenset()
@@ -237,6 +248,27 @@ class Operators(Emitter):
         if value.shape is not None and isinstance(size := value.shape[axis], int):
             return self.ints([size])
         return self.Gather(self.shape_of(value), self.ints([axis]), axis=0)
+
+    def batch_of(self, value: ir.Value, /) -> ir.Value:
+        """Size of the first axis, as :meth:`dim`, but read from an input of the graph where one has the same symbol.
+
+        Parameters
+        ----------
+        value : onnx_ir.Value
+            Of known rank.
+
+        Returns
+        -------
+        onnx_ir.Value
+            Shape [1].
+        """
+        # A runtime that keeps images in a layout of its own brings one back only to read its shape.
+        size = value.shape[0] if value.shape is not None else None
+        if isinstance(size, ir.SymbolicDim) and size.value is not None:
+            for given in self._graph.inputs:
+                if given.shape is not None and size in list(given.shape):
+                    return self.dim(given, list(given.shape).index(size))
+        return self.dim(value, 0)
 
     def reshape_like(self, value: ir.Value, like: ir.Value, /) -> ir.Value:
         """``value`` in the shape of ``like``.

@@ -10,6 +10,7 @@ from specprobe.errors import UnsupportedOperator
 from specprobe.graph.limits import printable
 
 __all__ = [
+    "ByChannels",
     "Cotangent",
     "Rule",
     "missing_rules",
@@ -20,7 +21,31 @@ __all__ = [
     "vjp",
 ]
 
-Cotangent: TypeAlias = "ir.Value | Callable[[], ir.Value | None] | None"
+
+@dataclass(frozen=True, slots=True)
+class ByChannels:
+    """A cotangent (N, C, …) that can be emitted whole, or for some of its channels alone.
+
+    What flows back into a ``Concat`` is needed in parts. An operator that can compute each part by itself spares the
+    runtime from cutting up what it keeps in blocks of channels.
+
+    Attributes
+    ----------
+    whole : callable
+        ``whole()`` emits all of it.
+    part : callable
+        ``part(start, stop)`` emits channels ``start`` to ``stop`` − 1.
+    """
+
+    whole: "Callable[[], ir.Value]"
+    part: "Callable[[int, int], ir.Value]"
+
+    def __call__(self) -> "ir.Value":
+        """Emit all of it."""
+        return self.whole()
+
+
+Cotangent: TypeAlias = "ir.Value | ByChannels | Callable[[], ir.Value | None] | None"
 """What a rule returns for an input: its cotangent, a function that emits it where it is wanted, or None for zero."""
 
 Function: TypeAlias = "Callable[..., Iterable[Cotangent]]"
@@ -40,18 +65,25 @@ class Rule:
         them to their input's.
     estimate : str or None
         What stands in for a derivative that is zero or undefined, such as ``straight-through``.
+    divides : bool
+        Whether ``dy`` may also be :class:`ByChannels`.
     """
 
     function: Function
     broadcasts: bool = False
     estimate: str | None = None
+    divides: bool = False
 
 
 _RULES: dict[tuple[str, str], Rule] = {}
 
 
 def vjp(
-    *operators: str, domain: str = "", broadcasts: bool = False, estimate: str | None = None
+    *operators: str,
+    domain: str = "",
+    broadcasts: bool = False,
+    estimate: str | None = None,
+    divides: bool = False,
 ) -> Callable[[F], F]:
     """Register the vector-Jacobian product of ``operators``.
 
@@ -69,6 +101,8 @@ def vjp(
         Whether inputs broadcast against one another. The rule may then return cotangents of the output's shape.
     estimate : str, optional
         What the rule returns in place of a derivative that is zero almost everywhere; reported wherever it is used.
+    divides : bool
+        Whether the rule also takes ``dy`` as :class:`ByChannels`, to be emitted in parts.
 
     Returns
     -------
@@ -88,7 +122,9 @@ def vjp(
                 first, second = taken.function.__qualname__, function.__qualname__
                 msg = f"{operator} has two rules: {first} in {taken.function.__module__} and {second} in {function.__module__}"
                 raise ValueError(msg)
-            _RULES[domain, operator] = Rule(function=function, broadcasts=broadcasts, estimate=estimate)
+            _RULES[domain, operator] = Rule(
+                function=function, broadcasts=broadcasts, estimate=estimate, divides=divides
+            )
         return function
 
     return register

@@ -5,15 +5,19 @@
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 import onnx_ir as ir
 
 from specprobe.autodiff.operators import Operators, is_real
-from specprobe.autodiff.registry import Cotangent, Rule, require_rules, rule_for
+from specprobe.autodiff.registry import ByChannels, Cotangent, Rule, require_rules, rule_for
 from specprobe.errors import UnsupportedOperator
 from specprobe.graph.limits import printable
 
 __all__ = ["append_cotangents", "nodes_between"]
+
+_Parts: TypeAlias = "dict[ir.Value, list[ir.Value | ByChannels]]"
+"""What has arrived at each value from the nodes behind it."""
 
 _QUANTIZED = frozenset(
     ir.DataType[name]
@@ -73,7 +77,13 @@ def _stands_for_reals(node: ir.Node, output: ir.Value, reached: set[ir.Value]) -
 
 
 def append_cotangents(
-    model: ir.Model, /, *, seeds: Mapping[ir.Value, ir.Value], wrt: Sequence[ir.Value], prefix: str = "vjp"
+    model: ir.Model,
+    /,
+    *,
+    seeds: Mapping[ir.Value, ir.Value],
+    wrt: Sequence[ir.Value],
+    prefix: str = "vjp",
+    device: str = "cpu",
 ) -> tuple[ir.Value | None, ...]:
     """Append nodes that compute the cotangents of ``wrt`` from those of some values.
 
@@ -87,6 +97,8 @@ def append_cotangents(
         Inputs, initializers or values inside.
     prefix : str
         Of all names given.
+    device : {"cpu", "cuda"}
+        Where the nodes are to run well. They run anywhere.
 
     Returns
     -------
@@ -100,24 +112,36 @@ def append_cotangents(
     """
     nodes, values = nodes_between(model.graph, wrt, seeds)
     require_rules(nodes)
-    op = Operators(model, prefix=prefix)
+    op = Operators(model, prefix=prefix, device=device)
     op.want(values)
-    parts: dict[ir.Value, list[ir.Value]] = {value: [seed] for value, seed in seeds.items()}
+    parts: _Parts = {value: [seed] for value, seed in seeds.items()}
     kept = set(wrt)
     for node in reversed(nodes):
-        dys = [_total(op, parts, output, keep=output in kept) for output in node.outputs]
-        if all(dy is None for dy in dys):
-            continue
         rule = rule_for(node)
         if rule is None:  # pragma: no cover - require_rules has seen to it
             continue
+        dys = [
+            _joined(op, parts, output)
+            if rule.divides and output not in kept
+            else _total(op, parts, output, keep=output in kept)
+            for output in node.outputs
+        ]
+        if all(dy is None for dy in dys):
+            continue
         with _ranks_needed(node):
             for x, dx in zip(reads(node), _apply(op, rule, node, dys), strict=True):
-                if x is not None and x in values and dx is not None:
-                    made = dx() if callable(dx) else dx
-                    if made is not None:
-                        fitted = sum_to_shape(op, made, x, node.outputs[0]) if rule.broadcasts else made
-                        parts.setdefault(x, []).append(fitted)
+                if x is None or x not in values or dx is None:
+                    continue
+                if isinstance(dx, ByChannels) and x not in kept and _divides(x.producer()):
+                    parts.setdefault(x, []).append(dx)
+                    continue
+                made = dx() if callable(dx) else dx
+                if made is None:
+                    continue
+                fitted = sum_to_shape(op, made, x, node.outputs[0]) if rule.broadcasts else made
+                if all(fitted is not dy for dy in dys) and x.shape is not None:
+                    fitted.shape = x.shape
+                parts.setdefault(x, []).append(fitted)
     return tuple(_total(op, parts, value, keep=True) for value in wrt)
 
 
@@ -183,7 +207,9 @@ def _named(dim: object) -> bool:
     return isinstance(dim, ir.SymbolicDim) and dim.value is not None
 
 
-def _apply(op: Operators, rule: Rule, node: ir.Node, dys: Sequence[ir.Value | None]) -> Sequence[Cotangent]:
+def _apply(
+    op: Operators, rule: Rule, node: ir.Node, dys: "Sequence[ir.Value | ByChannels | None]"
+) -> Sequence[Cotangent]:
     dxs = tuple(rule.function(op, node, *dys))
     if len(dxs) != len(reads(node)):
         msg = f"the rule of {node.op_type} returned {len(dxs)} cotangents for {len(reads(node))} inputs"
@@ -191,18 +217,43 @@ def _apply(op: Operators, rule: Rule, node: ir.Node, dys: Sequence[ir.Value | No
     return dxs
 
 
-def _total(
-    op: Operators, parts: dict[ir.Value, list[ir.Value]], value: ir.Value, *, keep: bool
-) -> ir.Value | None:
+def _divides(node: ir.Node | None) -> bool:
+    rule = rule_for(node) if node is not None else None
+    return rule is not None and rule.divides
+
+
+def _total(op: Operators, parts: _Parts, value: ir.Value, *, keep: bool) -> ir.Value | None:
     """Sum of what has arrived at ``value``, which then counts as one arrival."""
     arrived = parts.get(value) if keep else parts.pop(value, None)
     if not arrived:
         return None
-    total = arrived[0]
-    if len(arrived) > 1:
-        total = op.Add(*arrived) if len(arrived) == 2 else op.Sum(*arrived)
+    total = _sum(op, [part() if isinstance(part, ByChannels) else part for part in arrived], value.shape)
     if keep:
         parts[value] = [total]
+    return total
+
+
+def _joined(op: Operators, parts: _Parts, value: ir.Value) -> ir.Value | ByChannels | None:
+    """The same, still divisible where all that has arrived is."""
+    arrived = parts.get(value, [])
+    divisible = [part for part in arrived if isinstance(part, ByChannels)]
+    if not divisible or len(divisible) < len(arrived):
+        return _total(op, parts, value, keep=False)
+    del parts[value]
+
+    def part(start: int, stop: int) -> ir.Value:
+        shape = None if value.shape is None else ir.Shape([value.shape[0], stop - start, *value.shape[2:]])
+        return _sum(op, [each.part(start, stop) for each in divisible], shape)
+
+    return ByChannels(lambda: _sum(op, [each() for each in divisible], value.shape), part)
+
+
+def _sum(op: Operators, arrived: Sequence[ir.Value], shape: ir.Shape | None) -> ir.Value:
+    """One by one: the runtime adds while it convolves."""
+    total = arrived[0]
+    for part in arrived[1:]:
+        total = op.Add(total, part)
+        total.shape = shape
     return total
 
 

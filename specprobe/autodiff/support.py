@@ -7,6 +7,7 @@ from specprobe.autodiff.operators import is_real
 from specprobe.autodiff.registry import missing_rules
 from specprobe.autodiff.reverse import nodes_between
 from specprobe.autodiff.unroll import unrolled
+from specprobe.graph.folding import folded
 
 __all__ = ["unsupported_nodes"]
 
@@ -31,7 +32,7 @@ def unsupported_nodes(model: ir.Model, /) -> tuple[ir.Node, ...] | None:
     UnsupportedOperator
         If a loop is too long to be written out.
     """
-    model = unrolled(model)
+    model = unrolled(folded(model))
     ends = [[v for v in side if is_real(v)] for side in (model.graph.inputs, model.graph.outputs)]
     nodes, values = nodes_between(model.graph, *ends)
     if not any(output in values for output in ends[1]) or not ends[0]:

@@ -11,6 +11,7 @@ from specprobe.autodiff.reverse import nodes_between
 from specprobe.errors import UnsupportedOperator
 from specprobe.graph.constants import constant_source, constant_value
 from specprobe.graph.emit import Emitter
+from specprobe.graph.folding import folded
 from specprobe.graph.limits import printable
 from specprobe.graph.load import infer_shapes
 
@@ -104,7 +105,7 @@ def unrolled(
                 )
                 raise UnsupportedOperator(msg)
             _write_out(work, plan)
-        work = infer_shapes(work)
+        work = folded(infer_shapes(work), in_place=True)
     return work
 
 

@@ -59,7 +59,9 @@ def rebatch(model: ir.Model, name: str, /) -> ir.Model:
             continue
         dims = [int(d) for d in shape]  # type: ignore[arg-type]
         if dims and dims[0] == batch:
-            target = op.constant([-1, *dims[1:]], ir.DataType.INT64)
+            # 0 copies the input's batch, and shape inference knows; -1 is a size of which it knows nothing.
+            before = list(node.inputs[0].shape or []) if node.inputs[0] is not None else []
+            target = op.constant([0 if before[:1] == [batch] else -1, *dims[1:]], ir.DataType.INT64)
             node.replace_input_with(1, target)
             if "allowzero" in node.attributes:
                 del node.attributes["allowzero"]

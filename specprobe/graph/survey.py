@@ -20,7 +20,21 @@ if TYPE_CHECKING:
 
 __all__ = ["Port", "Survey", "count_multiply_adds", "survey", "trailing_activation"]
 
-ZERO_GRADIENT = frozenset({"ArgMax", "ArgMin", "Ceil", "Floor", "Hardmax", "OneHot", "Round", "Sign"})
+ZERO_GRADIENT = frozenset(
+    {
+        "ArgMax",
+        "ArgMin",
+        "Binarizer",
+        "Ceil",
+        "Floor",
+        "Hardmax",
+        "MelWeightMatrix",
+        "OneHot",
+        "Round",
+        "Sign",
+    }
+    | {"TreeEnsemble"}
+)
 """Operators of real inputs whose derivative is zero almost everywhere, or that have none."""
 
 RANDOM = frozenset(

@@ -82,7 +82,13 @@ class Opened:
         with self._lock:
             if loss not in self._gradients:
                 prepared = self._prepared
-                graph = with_gradient(self._simplified, of=prepared.output, wrt=prepared.input, loss=loss)
+                graph = with_gradient(
+                    self._simplified,
+                    of=prepared.output,
+                    wrt=prepared.input,
+                    loss=loss,
+                    device=self._device.kind,
+                )
                 names = gradient_names(graph)
                 given = [names[key] for key in ("labels", "targets", "cotangent") if key in names]
                 made = [*([names["loss"]] if loss is not None else []), names["gradients"][prepared.input]]

@@ -220,3 +220,64 @@ def test_an_unknown_rank_that_a_rule_needs_is_refused_by_name() -> None:
     )
     with pytest.raises(UnsupportedOperator, match=r"MatMul .* where 'r' is of unknown rank"):
         with_gradient(model)
+
+
+def joined(consumers: str, channels: int = 16) -> ir.Model:
+    """Two convolutions side by side, one image of their channels, and what reads it."""
+    whole = 2 * channels
+    rng = np.random.default_rng(3)
+    weights = "".join(
+        f"float[{','.join(map(str, shape))}] {name} = "
+        f"{{{','.join(f'{v:.3f}' for v in rng.standard_normal(int(np.prod(shape))) / 4)}}}, "
+        for name, shape in {"u": (channels, 2, 1, 1), "v": (channels, 2, 1, 1), "w": (3, whole, 3, 3)}.items()
+    ).removesuffix(", ")
+    return onnx_text(
+        f"(float[N,2,4,4] x) => (float[N,3,2,2] y) <{weights}> {{ a = Conv(x, u) b = Conv(x, v) "
+        f"c = Concat<axis=1>(a, b) {consumers} }}"
+    )
+
+
+def onnx_text(text: str) -> ir.Model:
+    proto = onnx.parser.parse_model(f"{HEAD} f {text}")
+    return ir.from_proto(onnx.shape_inference.infer_shapes(proto))
+
+
+@pytest.mark.parametrize(
+    ("consumers", "parts"),
+    [
+        ("y = Conv(c, w)", True),
+        ("d = Conv(c, w) e = Conv(c, w) y = Add(d, e)", True),
+        (
+            "d = AveragePool<kernel_shape=[3, 3], pads=[1, 1, 1, 1]>(c) e = Conv(d, w) f = Conv(c, w) y = Add(e, f)",
+            True,
+        ),
+        ("d = Tanh(c) y = Conv(d, w)", False),
+        ("d = Conv(c, w) e = Tanh(c) f = Conv(e, w) y = Add(d, f)", False),
+    ],
+)
+def test_what_convolutions_ask_of_a_join_is_computed_in_its_parts(consumers: str, parts: bool) -> None:
+    graph = joined(consumers)
+    used = operators(with_gradient(graph))
+    assert ("Split" not in used) is parts
+    assert check_vjp(graph, {"x": normal(2, 2, 4, 4)}).error < 2e-4
+
+
+def test_parts_that_fill_no_block_of_channels_are_cut_instead() -> None:
+    graph = joined("y = Conv(c, w)", channels=6)
+    assert "Split" in operators(with_gradient(graph))
+    assert check_vjp(graph, {"x": normal(2, 2, 4, 4)}).error < 2e-4
+
+
+def test_a_join_whose_own_gradient_is_asked_for_is_whole() -> None:
+    graph = with_gradient(joined("y = Conv(c, w)"), of="c")
+    assert check_vjp(joined("y = Conv(c, w)"), {"x": normal(2, 2, 4, 4)}, of="c").error < 2e-4
+    assert "Split" in operators(graph)
+
+
+def test_cotangents_have_the_shape_of_what_they_belong_to() -> None:
+    graph = with_gradient(joined("d = Relu(c) y = Conv(d, w)"))
+    shapes = {str(v.name): v.shape for node in graph.graph for v in node.outputs}
+    assert shapes["d_x"] == ["N", 2, 4, 4]
+    masked = [node.outputs[0] for node in graph.graph if node.op_type == "Mul"]
+    assert masked
+    assert all(v.shape is not None and v.shape[0] == "N" for v in masked)

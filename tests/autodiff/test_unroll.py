@@ -338,3 +338,40 @@ def test_no_constant_is_left_unused(case: Case) -> None:
     before = set(model(case.text).graph.initializers)
     after = unrolled(model(case.text)).graph.initializers
     assert all(value.uses() for name, value in after.items() if name not in before)
+
+
+COUNTED_INSIDE = """(float[3] x) => (float[3] y) <int64 three = {3}> {
+    y = Loop <body = outer (int64 i, bool c, float[3] h) => (bool d, float[3] n) {
+        d = Identity(c)
+        one = Constant <value_int = 1> ()
+        count = Add(i, one)
+        n = Loop <body = inner (int64 j, bool e, float[3] k) => (bool f, float[3] l) {
+            f = Identity(e)
+            l = Sin(k)
+        }> (count, "", h)
+    }> (three, "", x)
+}"""
+
+
+def test_a_length_that_another_loop_counts_is_known_once_that_is_written_out() -> None:
+    after = unrolled(model(COUNTED_INSIDE))
+    operators = [node.op_type for node in after.graph]
+    assert "Loop" not in operators
+    assert operators.count("Sin") == 1 + 2 + 3
+    x = np.asarray([0.3, -1, 2], np.float32)
+    (y,) = evaluate(after, {"x": x}, ["y"])
+    for _ in range(6):
+        x = np.sin(x)
+    np.testing.assert_allclose(y, x, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dims", ["2,4", "N,4"])
+def test_a_length_computed_from_a_shape_is_known(dims: str) -> None:
+    text = f"""(float[{dims}] x) => (float[{dims}] y) <bool go = {{1}}> {{
+        s = Shape(x) last = Constant <value_ints = [-1]> () n = Gather(s, last) two = Constant <value_ints = [2]> ()
+        h = Div(n, two) none = Constant <value_ints = [0]> () count = Squeeze(h, none)
+        y = Loop <body = b (int64 i, bool c, float[{dims}] v) => (bool d, float[{dims}] g) {{
+            d = Identity(c) g = Sin(v)
+        }}> (count, go, x)
+    }}"""
+    assert check_vjp(model(text), {"x": np.asarray([[1, 2, 3, 4], [0, -1, 5, 6]], np.float32)}).error < 2e-5

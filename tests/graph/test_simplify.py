@@ -102,3 +102,118 @@ def test_the_original_is_left_as_it_is() -> None:
     before = operators(model)
     simplify(model)
     assert operators(model) == before
+
+
+def test_max_pools_come_before_relu() -> None:
+    model = network(
+        "a = Conv<pads=[1,1,1,1]>(x, w) r = Relu(a) p = MaxPool<kernel_shape=[2,2], strides=[2,2]>(r) y = Tanh(p)"
+    )
+    simple = simplify(model)
+    assert [node.op_type for node in simple.graph] == ["Conv", "MaxPool", "Relu", "Tanh"]
+    assert_same(model, simple)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "a = Conv<pads=[1,1,1,1]>(x, w) r = Relu(a) y = MaxPool<kernel_shape=[2,2]>(r)",
+        "a = Conv<pads=[1,1,1,1]>(x, w) r = Relu(a) p = MaxPool<kernel_shape=[1,1]>(r) y = Add(p, r)",
+    ],
+)
+def test_a_pool_that_is_an_output_or_a_relu_that_others_read_stays(body: str) -> None:
+    model = network(body)
+    simple = simplify(model)
+    assert [node.op_type for node in simple.graph][:3] == ["Conv", "Relu", "MaxPool"]
+    assert_same(model, simple)
+
+
+def vector(body: str, opset: int = 18) -> ir.Model:
+    return ir.from_onnx_text(
+        f'<ir_version: 10, opset_import: ["" : {opset}]> f (float[N,6] x) => (float[N,K] y) '
+        "<int64[1] zero = {0}, int64[1] one = {1}, int64[1] two = {2}, int64[1] four = {4}, int64[1] end = {99}, "
+        "int64[1] last = {-2}, float half = {0.5}, float unit = {1.0}, float root = {1.4142135}, "
+        f"float inverse = {{0.70710677}}, float third = {{0.3333}}> {{ {body} }}"
+    )
+
+
+def assert_same_vectors(model: ir.Model, simple: ir.Model) -> None:
+    x = np.random.default_rng(1).standard_normal((3, 6)).astype(np.float32)
+    before, after = (Session(m).run({"x": x}, ["y"])[0] for m in (model, simple))
+    np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "whole"),
+    [
+        ("a = Slice(x, zero, two, one) b = Slice(x, two, end, one)", True),
+        ("a = Slice(x, two, end, one, one) b = Slice(x, zero, two, one, one)", True),
+        ("a = Slice(x, zero, four, one) b = Slice(x, last, end, one)", True),
+        ("a = Slice(x, zero, two, one) b = Slice(x, four, end, one)", False),
+        ("a = Slice(x, zero, four, one) b = Slice(x, two, end, one)", False),
+        ("a = Slice(x, zero, two, one) b = Slice(x, two, end, one, two)", False),
+    ],
+)
+def test_slices_that_make_up_a_whole_are_one_split(pieces: str, whole: bool) -> None:
+    model = vector(f"{pieces} y = Concat<axis=1>(b, a)")
+    simple = simplify(model)
+    assert operators(simple)["Split"] == whole
+    assert operators(simple)["Slice"] == 2 * (not whole)
+    assert_same_vectors(model, simple)
+
+
+def test_a_slice_that_is_an_output_stays() -> None:
+    model = vector("y = Slice(x, zero, two, one) b = Slice(x, two, end, one) z = Exp(b)")
+    model.graph.outputs.append(next(v for node in model.graph for v in node.outputs if v.name == "z"))
+    assert operators(simplify(model))["Slice"] == 2
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "u = Div(x, root) e = Erf(u) s = Add(e, unit) h = Mul(half, s) y0 = Mul(x, h) y = Neg(y0)",
+        "u = Mul(x, inverse) e = Erf(u) s = Add(unit, e) h = Mul(x, s) y0 = Mul(h, half) y = Neg(y0)",
+        "u = Mul(inverse, x) e = Erf(u) s = Add(e, unit) h = Mul(x, half) y0 = Mul(h, s) y = Neg(y0)",
+        "u = Div(x, root) e = Erf(u) s = Add(e, unit) h = Div(x, two_) y0 = Mul(s, h) y = Neg(y0)",
+    ],
+)
+def test_what_is_a_gelu_is_called_so(body: str) -> None:
+    model = (
+        vector(body.replace("two_", "half2"))
+        if "two_" not in body
+        else vector("half2 = Add(unit, unit) " + body.replace("two_", "half2"))
+    )
+    simple = simplify(model)
+    assert operators(simple)["Gelu"] == 1
+    assert operators(simple)["Erf"] == 0
+    assert simple.opset_imports[""] == 20
+    assert_same_vectors(model, simple)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "u = Div(x, root) e = Erf(u) s = Add(e, unit) h = Mul(third, s) y0 = Mul(x, h) y = Neg(y0)",
+        "u = Mul(x, third) e = Erf(u) s = Add(e, unit) h = Mul(half, s) y0 = Mul(x, h) y = Neg(y0)",
+        "u = Div(x, root) e = Erf(u) s = Add(e, half) h = Mul(half, s) y0 = Mul(x, h) y = Neg(y0)",
+        "u = Div(x, root) e = Erf(u) s = Add(e, unit) h = Mul(half, s) t = Exp(x) y0 = Mul(t, h) y = Neg(y0)",
+        "u = Div(x, root) e = Erf(u) s = Add(e, unit) h = Mul(half, s) y0 = Mul(x, h) y = Add(y0, e)",
+        "u = Div(x, root) e = Erf(u) s = Add(e, unit) h = Mul(half, s) y = Mul(x, h)",
+    ],
+)
+def test_what_is_none_or_has_other_readers_is_not(body: str) -> None:
+    model = vector(body)
+    simple = simplify(model)
+    assert operators(simple)["Gelu"] == 0
+    assert simple.opset_imports[""] == 18
+    assert_same_vectors(model, simple)
+
+
+def test_operators_that_changed_their_meaning_keep_the_opset() -> None:
+    model = ir.from_onnx_text(
+        '<ir_version: 10, opset_import: ["" : 18]> f (float[N,1,4,4] x, float[N,2,2,2] at) => (float[N,1,2,2] y) '
+        "<float half = {0.5}, float unit = {1.0}, float root = {1.4142135}> "
+        "{ u = Div(x, root) e = Erf(u) s = Add(e, unit) h = Mul(half, s) g = Mul(x, h) y = GridSample(g, at) }"
+    )
+    simple = simplify(model)
+    assert operators(simple)["Gelu"] == 0
+    assert simple.opset_imports[""] == 18

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import onnx_ir as ir
 
+from specprobe.autodiff.expansion import through_expansion
 from specprobe.autodiff.operators import Operators, is_real
 from specprobe.autodiff.registry import Cotangent, vjp
 from specprobe.errors import UnsupportedOperator
@@ -64,6 +65,20 @@ def dropout(op: Operators, node: ir.Node, dy: ir.Value, *_: ir.Value | None) -> 
     return dy, *(None for _ in node.inputs[1:])
 
 
+@vjp("OptionalGetElement")
+def optional_get_element(_op: Operators, node: ir.Node, dy: ir.Value) -> tuple[Cotangent, ...]:
+    """The identity of a tensor; refused of what may be empty, or a sequence."""
+    (x,) = node.inputs
+    if x is None or not isinstance(x.type, ir.TensorType):
+        kind = "of unknown type" if x is None or x.type is None else f"of type {x.type}"
+        msg = (
+            f"OptionalGetElement (node '{_label(node)}') takes what is {kind}; its gradient is that of a tensor: "
+            "export the model without optional values"
+        )
+        raise UnsupportedOperator(msg)
+    return (dy,)
+
+
 @vjp("QuantizeLinear", estimate="straight-through")
 def quantize_linear(op: Operators, node: ir.Node, dy: ir.Value) -> tuple[Cotangent, ...]:
     """As if nothing were rounded: ``dy / scale`` where x is representable, 0 where it saturates.
@@ -97,6 +112,28 @@ def quantize_linear(op: Operators, node: ir.Node, dy: ir.Value) -> tuple[Cotange
         live = scale if steps.ndim == 0 else op.Reshape(scale, op.ints(steps.shape))
         passed = op.Div(passed, _as_type_of(op, live, x))
     return passed, *(None for _ in node.inputs[1:])
+
+
+@vjp("DynamicQuantizeLinear")
+def dynamic_quantize_linear(op: Operators, node: ir.Node, *dys: ir.Value | None) -> tuple[Cotangent, ...]:
+    """Its scale follows the largest and the smallest number; refused where something reads its integers."""
+    if any(output.uses() for output in (node.outputs[0], *node.outputs[2:])):
+        msg = (
+            f"DynamicQuantizeLinear (node '{_label(node)}'): its integers have no gradient, and the scale alone would "
+            "give a part of it; quantize with QuantizeLinear and constant scales, or name an output before it"
+        )
+        raise UnsupportedOperator(msg)
+
+    def expansion(inner: Operators, *inputs: ir.Value | None) -> list[ir.Value | None]:
+        (x,) = inputs
+        assert x is not None
+        zero = inner.scalar(0, x)
+        top, bottom = (reduce(x, keepdims=0) for reduce in (inner.ReduceMax, inner.ReduceMin))
+        width = inner.Sub(inner.Max(zero, top), inner.Min(zero, bottom))
+        wide = inner.Where(inner.Equal(width, zero), inner.scalar(1, x), width)
+        return [None, inner.Div(wide, inner.scalar(255, x)), None]
+
+    return through_expansion(op, node, [None, dys[1], None], expansion)
 
 
 @vjp("DequantizeLinear", estimate="straight-through")

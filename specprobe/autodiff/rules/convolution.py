@@ -3,9 +3,11 @@
 import onnx_ir as ir
 
 from specprobe.autodiff.operators import Operators, static_shape
-from specprobe.autodiff.registry import Cotangent, vjp
+from specprobe.autodiff.registry import ByChannels, Cotangent, vjp
 from specprobe.autodiff.rules.convolution_weights import kernel_gradient
+from specprobe.autodiff.rules.phases import blocked, with_channels
 from specprobe.autodiff.rules.pixels import crop, fit, spread
+from specprobe.autodiff.rules.strided_convolution import by_phases, strided_adjoint, turned
 from specprobe.autodiff.rules.window import Window, refuse
 
 __all__ = ["conv_adjoint"]
@@ -24,8 +26,17 @@ def conv(op: Operators, node: ir.Node, dy: ir.Value) -> tuple[Cotangent, ...]:
         _need_static(node, w)
         return kernel_gradient(op, x, dy, window, image_like=x, dy_like=y, w=w)
 
+    def whole() -> ir.Value:
+        return conv_adjoint(op, dy, w, window, image=x, windows=y)
+
+    def part(start: int, stop: int) -> ir.Value:
+        some = op.Slice(w, op.ints([start]), op.ints([stop]), op.ints([1]))
+        some.shape = ir.Shape([w.shape[0], stop - start, *w.shape[2:]]) if w.shape is not None else None
+        return conv_adjoint(op, dy, some, window, image=with_channels(x, stop - start), windows=y)
+
+    divisible = window.group == 1 and blocked(op, x) and static_shape(w) is not None
     return (
-        lambda: conv_adjoint(op, dy, w, window, image=x, windows=y),
+        ByChannels(whole, part) if divisible else whole,
         kernel,
         *((lambda: _bias(op, dy, window.rank)) for _ in bias),
     )
@@ -90,8 +101,14 @@ def conv_adjoint(
     shape = static_shape(w)
     settled = len(known) == window.rank
     single = shape is not None and shape[1] == 1 and window.group > 1 and _channels(windows) is not None
-    if shape is not None and settled and (window.dense or single):
+    if (
+        shape is not None
+        and settled
+        and (window.dense or (single and not by_phases(op, window, image, windows)))
+    ):
         return _as_convolution(op, dy, w, shape, window, windows, known)
+    if settled and shape is not None and by_phases(op, window, image, windows):
+        return strided_adjoint(op, dy, w, window, image=image, windows=windows)
     if settled:
         return op.ConvTranspose(
             dy,
@@ -140,33 +157,12 @@ def _as_convolution(
     dy = crop(op, dy, [max(0, -p) for p in begin], [max(0, -p) for p in end])
     return op.Conv(
         dy,
-        _turned(op, w, shape, window.group),
+        turned(op, w, shape, window.group),
         pads=[*(max(0, p) for p in begin), *(max(0, p) for p in end)],
         dilations=window.dilations,
         group=window.group,
         kernel_shape=window.kernel,
     )
-
-
-def _turned(op: Operators, w: ir.Value, shape: list[int], group: int) -> ir.Value:
-    """The kernel with its ends and its channels swapped.
-
-    Nodes rather than a new constant: the runtime folds them, and the result stays a function of the kernel, which a
-    second gradient may ask for.
-    """
-    out, into, *kernel = shape
-    rank = len(kernel)
-    if group == 1:
-        w = op.Transpose(w, perm=[1, 0, *range(2, 2 + rank)])
-    elif into > 1 or out > group:
-        split = op.Reshape(w, op.ints([group, out // group, into, *kernel]))
-        swapped = op.Transpose(split, perm=[0, 2, 1, *range(3, 3 + rank)])
-        w = op.Reshape(swapped, op.ints([group * into, out // group, *kernel]))
-    axes = [2 + i for i, size in enumerate(kernel) if size > 1]
-    if not axes:
-        return w
-    last, before_first = [-1] * len(axes), [-(1 << 62)] * len(axes)
-    return op.Slice(w, op.ints(last), op.ints(before_first), op.ints(axes), op.ints(last))
 
 
 def _need_static(node: ir.Node, w: ir.Value) -> None:

@@ -2,50 +2,29 @@
 
 import math
 
-import numpy as np
 import onnx_ir as ir
 
 from specprobe.autodiff.operators import Operators, static_shape
 from specprobe.autodiff.registry import Cotangent, vjp
+from specprobe.autodiff.rules.phases import feature_map
 from specprobe.autodiff.rules.pixels import add_at
 from specprobe.autodiff.rules.window import Window, refuse, spatial_sizes
+from specprobe.autodiff.rules.winners import max_pool_adjoint
 
 __all__: list[str] = []
-
-_NEAREST = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor", "mode": "nearest"}
 
 
 @vjp("MaxPool")
 def max_pool(op: Operators, node: ir.Node, dy: ir.Value, *_: None) -> tuple[Cotangent, ...]:
     """The first of the largest pixels of a window, row by row, gets all, as in PyTorch."""
-    (x,) = node.inputs
+    (x,), y = node.inputs, node.outputs[0]
     assert x is not None
     window = Window.of_pool(node)
-    sizes = [*zip(spatial_sizes(x), window.strides, strict=True)]
-    tiled = window.tiles and window.rank == 2 and x.dtype != ir.DataType.DOUBLE  # Resize has no such kernel
-    if tiled and all(size is not None and size % s == 0 for size, s in sizes):
-        return (_first_largest(op, node, dy, window),)
+    if window.kernel == window.extents and feature_map(op, x):
+        return (max_pool_adjoint(op, dy, window, image=x, largest=y),)
     indices = op.Reshape(_indices(op, node), op.ints([-1]))
     # Without a reduction, as would do without overlap, the runtime takes as long.
     return (op.reshape_like(add_at(op, _size(op, x), indices, op.Reshape(dy, op.ints([-1])), axis=0), x),)
-
-
-def _first_largest(op: Operators, node: ir.Node, dy: ir.Value, window: Window) -> ir.Value:
-    """For windows edge to edge. Several times faster than a pool that keeps indices.
-
-    Pixels that equal their window's largest are numbered downwards, and the largest number wins.
-    """
-    x, y = node.inputs[0], node.outputs[0]
-    assert x is not None
-    sizes = [size for size in spatial_sizes(x) if size is not None]
-    rows, columns = (np.arange(size) % s for size, s in zip(sizes, window.strides, strict=True))
-    number = window.taps - (rows[:, None] * window.kernel[1] + columns)
-    scales = op.constant([1, 1, *window.strides], ir.DataType.FLOAT)
-    largest = op.Equal(x, op.Resize(y, None, scales, **_NEAREST))
-    numbered = op.Where(largest, op.constant(number[None, None], x.dtype), op.scalar(0, x))
-    winner = op.MaxPool(numbered, kernel_shape=window.kernel, strides=window.strides)
-    wins = op.Equal(numbered, op.Resize(winner, None, scales, **_NEAREST))
-    return op.Where(wins, op.Resize(dy, None, scales, **_NEAREST), op.scalar(0, dy))
 
 
 def _indices(op: Operators, node: ir.Node) -> ir.Value:

@@ -1,30 +1,64 @@
 """Rules for pools that average, or take a norm."""
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from specprobe.autodiff.operators import Operators
-from specprobe.autodiff.registry import Cotangent, vjp
+from specprobe.autodiff.registry import ByChannels, Cotangent, vjp
 from specprobe.autodiff.rules.convolution import conv_adjoint
+from specprobe.autodiff.rules.phases import (
+    blocked,
+    channels_of,
+    constant_image,
+    enlarge,
+    feature_map,
+    with_channels,
+)
 from specprobe.autodiff.rules.pixels import fit
-from specprobe.autodiff.rules.window import Window, sizes_of, with_sizes
+from specprobe.autodiff.rules.strided_convolution import by_phases, strided_adjoint
+from specprobe.autodiff.rules.window import Window, sizes_of, spatial_sizes, with_sizes
 
 __all__: list[str] = []
 
+_NEAREST = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor", "mode": "nearest"}
 
-@vjp("AveragePool")
-def average_pool(op: Operators, node: ir.Node, dy: ir.Value) -> tuple[Cotangent, ...]:
+
+@vjp("AveragePool", divides=True)
+def average_pool(op: Operators, node: ir.Node, dy: ir.Value | ByChannels) -> tuple[Cotangent, ...]:
     """Every pixel of a window gets an equal share; pixels outside count as ``count_include_pad`` and ceil_mode say."""
     (x,) = node.inputs
     (y,) = node.outputs
     assert x is not None
     window = Window.of_pool(node)
-    counts = _counts(op, node, x, y, window)
-    if counts is not None:
-        dy = op.Mul(dy, counts) if counts.const_value is not None else op.Div(dy, counts)
-    return (_mean_adjoint(op, dy, window, image=x, windows=y),)
+    factor = _factor(op, node, x, y, window)
+
+    def adjoint(part: ir.Value, image: ir.Value, windows: ir.Value) -> ir.Value:
+        if isinstance(factor, np.ndarray):
+            part = _times_constant(op, part, factor, windows)
+        elif factor is not None:
+            part = op.Div(part, factor)
+        return _mean_adjoint(op, part, window, image=image, windows=windows)
+
+    if not isinstance(dy, ByChannels):
+        return (adjoint(dy, x, y),)
+
+    def some(start: int, stop: int) -> ir.Value:
+        return adjoint(dy.part(start, stop), *(with_channels(value, stop - start) for value in (x, y)))
+
+    return (ByChannels(lambda: adjoint(dy.whole(), x, y), some),)
+
+
+def _times_constant(
+    op: Operators, dy: ir.Value, factor: "np.ndarray[Any, np.dtype[Any]]", windows: ir.Value
+) -> ir.Value:
+    channels = channels_of(windows)
+    if blocked(op, windows) and channels is not None:
+        return op.Mul(dy, constant_image(op, factor, channels, like=windows))
+    return op.Mul(dy, op.constant(factor, windows.dtype))
 
 
 @vjp("GlobalAveragePool")
@@ -34,7 +68,11 @@ def global_average_pool(op: Operators, node: ir.Node, dy: ir.Value) -> tuple[Cot
     assert x is not None
     sizes = sizes_of(op, x)
     if isinstance(sizes, list):
-        return (op.Expand(op.Mul(dy, op.scalar(1 / max(1, math.prod(sizes)), dy)), op.shape_of(x)),)
+        share = 1 / max(1, math.prod(sizes))
+        channels = channels_of(x)
+        if feature_map(op, x) and channels is not None:
+            return (enlarge(op, dy, channels, factors=sizes, sizes=[1, 1], times=share),)
+        return (op.Expand(op.Mul(dy, op.scalar(share, dy)), op.shape_of(x)),)
     assert dy.dtype is not None
     pixels = op.ReduceProd(sizes, keepdims=0)
     return (op.Expand(op.Div(dy, op.Cast(pixels, to=dy.dtype.value)), op.shape_of(x)),)
@@ -89,15 +127,22 @@ def _mean_adjoint(
     """Adjoint of the mean over each window, in which pixels outside the image are zeros and count."""
     missing = window.missing(image, windows)
     share = op.scalar(1 / window.taps, dy)
+    channels, counts = channels_of(image), [n for n in spatial_sizes(windows) if n is not None]
+    if window.tiles and channels is not None and feature_map(op, image) and not any(missing):
+        return enlarge(op, dy, channels, factors=window.kernel, sizes=counts, times=1 / window.taps)
     if window.tiles:
-        nearest = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor", "mode": "nearest"}
         scales = op.constant([1, 1, *window.strides], ir.DataType.FLOAT)
-        return fit(op, op.Resize(op.Mul(dy, share), None, scales, **nearest), image, missing)
+        return fit(op, op.Resize(op.Mul(dy, share), None, scales, **_NEAREST), image, missing)
     if window.dense and window.kernel == window.extents:
         # A mean again, over the windows that the pixel is in.
         begin = [k - 1 - p for k, p in zip(window.kernel, window.begin, strict=True)]
         end = [k - 1 - p for k, p in zip(window.kernel, window.end, strict=True)]
         return op.AveragePool(dy, kernel_shape=window.kernel, pads=[*begin, *end], count_include_pad=1)
+    if channels is not None and by_phases(op, window, image, windows):
+        kernel = op.Expand(share, op.ints([channels, 1, *window.kernel]))
+        kernel.shape = ir.Shape([channels, 1, *window.kernel])
+        each = replace(window, group=channels)
+        return strided_adjoint(op, dy, kernel, each, image=image, windows=windows)
     # One channel at a time: the runtime's transposed convolution is slow with a group a channel.
     target = with_sizes(op, [-1, 1], sizes_of(op, windows))
     kernel = op.constant(np.full([1, 1, *window.kernel], 1 / window.taps), dy.dtype)
@@ -105,10 +150,10 @@ def _mean_adjoint(
     return op.reshape_like(folded, image)
 
 
-def _counts(
+def _factor(
     op: Operators, node: ir.Node, image: ir.Value, windows: ir.Value, window: Window
-) -> ir.Value | None:
-    """What the full window's share is to be multiplied with (a constant) or divided by (computed); None for 1.
+) -> "np.ndarray[Any, np.dtype[Any]] | ir.Value | None":
+    """What the full window's share is to be multiplied with (an array) or divided by (computed); None for 1.
 
     A window that is cut divides by fewer pixels: by those inside the image, or with count_include_pad by those inside
     the padded image, beyond which ceil_mode may reach.
@@ -128,7 +173,7 @@ def _counts(
             within = np.sum((pixels >= low) & (pixels < high), axis=1)
             total = total * within.reshape([-1 if i == axis + 2 else 1 for i in range(total.ndim)])
         whole = bool(np.all(total == window.taps))
-        return None if whole else op.constant(window.taps / np.maximum(total, 1), windows.dtype)
+        return None if whole else window.taps / np.maximum(total, 1)
     assert windows.dtype is not None
     share = op.scalar(1 / window.taps, windows)
     zero, one = op.constant(0, ir.DataType.INT64), op.constant(1, ir.DataType.INT64)

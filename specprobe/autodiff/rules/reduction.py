@@ -4,7 +4,7 @@ import math
 
 import onnx_ir as ir
 
-from specprobe.autodiff.operators import Operators
+from specprobe.autodiff.operators import Operators, static_shape
 from specprobe.autodiff.registry import Cotangent, vjp
 from specprobe.autodiff.rules.cumulative import Along, exclusive_product
 from specprobe.errors import UnsupportedOperator
@@ -17,7 +17,7 @@ __all__ = ["known_axes", "restore_axes"]
 def reduce_sum(op: Operators, node: ir.Node, dy: ir.Value) -> tuple[Cotangent, ...]:
     """Every summed element gets the whole."""
     x = _input(node)
-    return _with_axes(node, op.Expand(restore_axes(op, node, dy), op.shape_of(x)))
+    return _with_axes(node, _repeated(op, restore_axes(op, node, dy), x))
 
 
 @vjp("ReduceMean")
@@ -25,7 +25,7 @@ def reduce_mean(op: Operators, node: ir.Node, dy: ir.Value) -> tuple[Cotangent, 
     """Every element gets an equal share."""
     x = _input(node)
     share = _over_count(op, node, dy)
-    return _with_axes(node, op.Expand(restore_axes(op, node, share), op.shape_of(x)))
+    return _with_axes(node, _repeated(op, restore_axes(op, node, share), x))
 
 
 @vjp("ReduceMax", "ReduceMin")
@@ -66,7 +66,7 @@ def reduce_log_sum(op: Operators, node: ir.Node, dy: ir.Value) -> tuple[Cotangen
     """``1 / Σ x``, where ``Σ x = exp(y)``; infinite where the sum is 0."""
     x, (y,) = _input(node), node.outputs
     share = op.Mul(dy, op.Exp(op.Neg(y)))
-    return _with_axes(node, op.Expand(restore_axes(op, node, share), op.shape_of(x)))
+    return _with_axes(node, _repeated(op, restore_axes(op, node, share), x))
 
 
 @vjp("ReduceLogSumExp")
@@ -182,6 +182,14 @@ def restore_axes(op: Operators, node: ir.Node, value: ir.Value, /) -> ir.Value:
     if not axes or len(axes) == len(_input(node).shape or []):
         return value  # as it is, or of no axes at all
     return op.Unsqueeze(value, op.ints(axes))
+
+
+def _repeated(op: Operators, value: ir.Value, x: ir.Value) -> ir.Value:
+    """``value`` in the shape of ``x``."""
+    # onnxruntime 1.32 takes an Expand to no elements for one that changes nothing.
+    if 0 in (static_shape(x) or []):
+        return op.zeros_like(x)
+    return op.Expand(value, op.shape_of(x))
 
 
 def _input(node: ir.Node) -> ir.Value:

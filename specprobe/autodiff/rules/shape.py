@@ -1,16 +1,22 @@
 """Rules for operators that move, repeat or join elements and change none."""
 
+import itertools
 from collections.abc import Sequence
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
 import onnx_ir as ir
 
 from specprobe.autodiff.operators import Operators
-from specprobe.autodiff.registry import Cotangent, vjp
+from specprobe.autodiff.registry import ByChannels, Cotangent, vjp
+from specprobe.autodiff.rules.phases import BLOCK, channels_of
 from specprobe.errors import UnsupportedOperator
 
 __all__ = ["Size", "arranged", "joined", "padded", "product_of", "rank_of", "size_of"]
+
+_MOST_PARTS = 8
+"""Each costs a convolution of its own: with more of them, cutting is cheaper."""
 
 Size: TypeAlias = "int | ir.Value"
 """Elements along an axis: a number where it is known, else a 1-D int64 tensor of one element."""
@@ -233,11 +239,20 @@ def tile(op: Operators, node: ir.Node, dy: ir.Value) -> tuple[Cotangent, ...]:
     return op.ReduceSum(arranged(op, dy, split), op.ints(copies), keepdims=0), None
 
 
-@vjp("Concat")
-def concat(op: Operators, node: ir.Node, dy: ir.Value) -> tuple[Cotangent, ...]:
+@vjp("Concat", divides=True)
+def concat(op: Operators, node: ir.Node, dy: ir.Value | ByChannels) -> tuple[Cotangent, ...]:
     """Each input gets its part."""
     xs = [x for x in node.inputs if x is not None]
     axis = node.attributes.get_int("axis", 0)
+    if isinstance(dy, ByChannels):
+        channels = [channels_of(x) for x in xs]
+        counts = [count for count in channels if count is not None and count % BLOCK == 0]
+        if axis == 1 and len(counts) == len(xs) <= _MOST_PARTS:
+            stops = itertools.accumulate(counts)
+            return tuple(
+                partial(dy.part, stop - count, stop) for count, stop in zip(counts, stops, strict=True)
+            )
+        dy = dy.whole()
     if len(xs) == 1:
         return (dy,)
     sizes = [size_of(op, x, axis) for x in xs]

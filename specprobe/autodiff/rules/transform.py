@@ -134,6 +134,12 @@ def _fitted(op: Operators, value: ir.Value, x: ir.Value, axis: ir.Value) -> ir.V
     return op.Slice(filled, op.ints([0]), op.Gather(op.shape_of(x), axis, axis=0), axis)
 
 
+@vjp("MelWeightMatrix")
+def mel_weight_matrix(_op: Operators, node: ir.Node, _dy: ir.Value) -> tuple[Cotangent, ...]:
+    """Steps: the edges of its bands are whole bins, so 0 wherever they have a derivative."""
+    return tuple(None for _ in node.inputs)
+
+
 @vjp("STFT")
 def stft(op: Operators, node: ir.Node, dy: ir.Value) -> tuple[Cotangent, ...]:
     """Linear in the signal and in the window; samples after the last whole frame are never read."""

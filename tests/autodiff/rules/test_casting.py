@@ -407,3 +407,52 @@ def test_a_second_derivative_sees_the_scale_of_a_quantisation() -> None:
     d_s, d_t = evaluate(twice, feeds, [names["gradients"]["s"], names["gradients"]["t"]])
     np.testing.assert_allclose(d_s, -4 * 3.0 / 0.5**2)
     np.testing.assert_allclose(d_t, 4 / 0.5)
+
+
+@pytest.mark.parametrize("engine", ["runtime", "reference"])
+@pytest.mark.parametrize(
+    "x", [[-1, 2, 0.5], [1, 2, 3], [-1, -2, -3]], ids=["both signs", "positive", "negative"]
+)
+def test_a_dynamic_scale_follows_the_extremes(x: list[float], engine: str) -> None:
+    model = _model("f (float[N] x) => (float s) { q, s, z = DynamicQuantizeLinear (x) }")
+    feeds = {"x": np.asarray(x, np.float32), "cotangent": np.asarray(255, np.float32)}
+    (dx,) = evaluate(with_gradient(model), feeds, ["d_x"], engine=engine)
+    expected = [(n == max(x) > 0) - float(n == min(x) < 0) for n in x]
+    np.testing.assert_allclose(dx, expected, rtol=1e-6)
+
+
+def test_the_dynamic_scale_of_zeros_is_constant() -> None:
+    model = _model("f (float[N] x) => (float s) { q, s, z = DynamicQuantizeLinear (x) }")
+    feeds = {"x": np.zeros(3, np.float32), "cotangent": np.asarray(1, np.float32)}
+    (dx,) = evaluate(with_gradient(model), feeds, ["d_x"])
+    assert not dx.any()
+
+
+@pytest.mark.parametrize("reads", ["DequantizeLinear (q, s, z)", "Where (some, s, s)"])
+def test_dynamic_quantization_whose_integers_are_read_is_refused(reads: str) -> None:
+    model = _model(
+        "f (float[N] x) => (float[N] y) { q, s, z = DynamicQuantizeLinear (x)\n some = Cast <to: int = 9> (q)\n "
+        f"y = {reads} }}"
+    )
+    message = r"DynamicQuantizeLinear \(node 'q'\): its integers have no gradient, and the scale alone would give a part"
+    with pytest.raises(UnsupportedOperator, match=message):
+        with_gradient(model)
+
+
+def test_an_optional_that_is_a_tensor_is_that_tensor() -> None:
+    model = _model("f (float[N] x) => (float[N] y) { t = OptionalGetElement (x)\n y = Mul (t, t) }")
+    assert check_vjp(model, {"x": np.asarray([1, 2, 3], np.float32)}).error < 2e-5
+
+
+def test_what_may_be_empty_is_refused() -> None:
+    model = _model("f (float[N] x) => (float[N] y) { o = Optional (x)\n y = OptionalGetElement (o) }")
+    with pytest.raises(UnsupportedOperator, match=r"Optional"):
+        with_gradient(model)
+    value = onnx.helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, ["N"])
+    model = _model("f (float[N] x) => (float[N] y) { y = OptionalGetElement (x) }")
+    model.graph.input[0].type.CopyFrom(onnx.helper.make_optional_type_proto(value))
+    message = (
+        r"OptionalGetElement \(node 'y'\) takes what is of type Optional.*; its gradient is that of a tensor"
+    )
+    with pytest.raises(UnsupportedOperator, match=message):
+        with_gradient(model)

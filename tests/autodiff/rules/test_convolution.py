@@ -199,7 +199,8 @@ def test_few_nodes_where_sizes_are_known() -> None:
         (1, {"Conv": 2, "Transpose": 1, "Slice": 1}),
         (2, {"Conv": 1, "ConvTranspose": 1}),
     ):
-        made = with_gradient(model("Conv", arrays, stored=["w"], strides=[stride] * 2, pads=[1] * 4))
+        stored = model("Conv", arrays, stored=["w"], strides=[stride] * 2, pads=[1] * 4)
+        made = with_gradient(stored, device="cuda")
         counts: dict[str, int] = {}
         for node in made.graph:
             counts[node.op_type] = counts.get(node.op_type, 0) + 1

@@ -191,3 +191,14 @@ def test_reductions_of_a_scalar() -> None:
 def test_an_empty_batch() -> None:
     for operator in ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceProd", "ReduceL2"):
         assert _gradient(_model(operator, [2]), np.zeros((0, 3, 5))).shape == (0, 3, 5)
+
+
+@pytest.mark.parametrize("operator", ["ReduceSum", "ReduceMean", "ReduceLogSum"])
+def test_an_axis_without_elements(operator: str) -> None:
+    """Behind other operators, where the runtime has something to optimize."""
+    text = f"""<ir_version: 10, opset_import: ["" : 18]> f (float[2,0,4] x) => (float[2,1,4] y) <int64[1] axes = {{1}}> {{
+        s = {operator} <keepdims = 1> (x, axes)  e = Sigmoid (s)  y = Mul (e, e) }}"""
+    gradient = with_gradient(onnx.parser.parse_model(text))
+    feeds = {"x": np.zeros((2, 0, 4), np.float32), "cotangent": np.ones((2, 1, 4), np.float32)}
+    (dx,) = evaluate(gradient, feeds, ["d_x"])
+    assert dx.shape == (2, 0, 4)

@@ -161,3 +161,17 @@ def test_stft_never_reads_past_its_last_frame() -> None:
     (dx,) = evaluate(gradient, {**longer, names["cotangent"]: normal(1, 3, 3, 2)}, [names["gradients"]["x"]])
     assert dx[:, :10].all()
     assert not dx[:, 10:].any()
+
+
+def test_the_edges_of_mel_bands_are_steps() -> None:
+    text = """
+        <ir_version: 10, opset_import: ["" : 18]>
+        f (float low, float high) => (float[9, 4] y) <int32 bands = {4}, int32 length = {16}, int32 rate = {8192}>
+        { m = MelWeightMatrix (bands, length, rate, low, high)  y = Mul (m, low) }
+    """
+    gradient = with_gradient(onnx.parser.parse_model(text))
+    edges = {"low": np.asarray(2, np.float32), "high": np.asarray(4000, np.float32)}
+    fed: dict[str, NDArray[Any]] = {**edges, "cotangent": np.ones((9, 4), np.float32)}
+    y, low, high = evaluate(gradient, fed, ["y", "d_low", "d_high"])
+    np.testing.assert_allclose(low, y.sum() / 2, rtol=1e-6)
+    assert high == 0
