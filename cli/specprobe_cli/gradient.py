@@ -26,6 +26,14 @@ __all__ = ["command"]
 @click.option(
     "--wrt", multiple=True, metavar="NAME", help="Input or initializer; all inputs by default. Repeatable."
 )
+@click.option(
+    "--for",
+    "device",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="Device to choose operators for. The file runs on any.",
+)
 @click.option("--check", is_flag=True, help="Compare with central differences along a random direction.")
 @options.limits_option
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing.")
@@ -36,6 +44,7 @@ def command(
     loss: str,
     of: str | None,
     wrt: tuple[str, ...],
+    device: str,
     allow_domains: tuple[str, ...],
     *,
     check: bool,
@@ -49,7 +58,7 @@ def command(
     from specprobe.autodiff import gradient_names, with_gradient
     from specprobe.graph.load import open_model
     from specprobe.graph.save import save_model
-    from specprobe.workflow.gradient import check_gradient, raise_checked
+    from specprobe.workflow.gradient import check_gradient, raise_checked, simplify_checked
 
     if not destination.parent.is_dir():
         msg = f"-o {destination}: there is no folder {destination.parent}"
@@ -57,7 +66,8 @@ def command(
     file = open_model(model, limits=options.limits_of(allow_domains))
     floor = raise_checked(file.model)
     chosen = None if loss == "vjp" else loss
-    gradient = with_gradient(floor, of=of, wrt=list(wrt) or None, loss=chosen)
+    simple = simplify_checked(floor, of=of, wrt=wrt)
+    gradient = with_gradient(simple, of=of, wrt=list(wrt) or None, loss=chosen, device=device)
     error = None
     if check:
         error = check_gradient(floor, gradient, of=of)

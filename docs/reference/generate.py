@@ -18,16 +18,16 @@ PAGE = Path(__file__).parent / "cli.md"
 
 def page() -> str:
     """The whole page."""
-    root = click.Context(cli, info_name="specprobe", terminal_width=100, max_content_width=100)
+    # As the command itself makes it: click remembers the names of the help option from the first context.
+    settings = {**cli.context_settings, "terminal_width": 100, "max_content_width": 100}
+    root = click.Context(cli, info_name="specprobe", **settings)
     parts = [HEADER, _section("specprobe", cli, root)]
     for name in COMMANDS:
         command = cli.get_command(root, name)
         if command is None:
             msg = f"'{name}' is listed but does not exist"
             raise LookupError(msg)
-        context = click.Context(
-            command, parent=root, info_name=name, terminal_width=100, max_content_width=100
-        )
+        context = click.Context(command, parent=root, info_name=name, **settings)
         parts.append(_section(f"specprobe {name}", command, context))
     return "\n".join(parts)
 

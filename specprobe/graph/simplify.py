@@ -34,7 +34,8 @@ def simplify(model: ir.Model, /) -> ir.Model:
     Returns
     -------
     onnx_ir.Model
-        With the same inputs and outputs; shares the weights that did not change.
+        With the same inputs and outputs; shares the weights that did not change. A tensor inside whose name is still
+        there holds what it held; one of a weight that is still there may have lost some of its uses.
     """
     copy = infer_shapes(model)
     _skip_identities(copy)
@@ -72,16 +73,13 @@ def _pool_first(model: ir.Model) -> None:
         if rectified in outputs or len(rectified.uses()) != 1:
             continue
         pool.replace_input_with(0, relu.inputs[0])
-        after = ir.Node(
-            "",
-            "Relu",
-            [pooled],
-            outputs=[ir.Value(name=op.name(f"{pooled.name}_rectified"))],
-            name=op.name(f"{relu.name}_pooled"),
-        )
-        after.outputs[0].type, after.outputs[0].shape = pooled.type, pooled.shape
-        pooled.replace_all_uses_with(after.outputs[0])
+        after = ir.Node("", "Relu", [pooled], outputs=[ir.Value()], name=op.name(f"{relu.name}_pooled"))
+        made = after.outputs[0]
+        made.type, made.shape = pooled.type, pooled.shape
+        pooled.replace_all_uses_with(made)
         after.replace_input_with(0, pooled)
+        # The name keeps its meaning.
+        made.name, pooled.name = pooled.name, op.name(f"{pooled.name}_unrectified")
         model.graph.insert_after(pool, after)
 
 

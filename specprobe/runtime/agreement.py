@@ -12,7 +12,7 @@ from specprobe.runtime.session import Session
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["TOLERANCE", "probe_images", "relative_difference", "require_same_outputs"]
+__all__ = ["TOLERANCE", "outputs_difference", "probe_images", "relative_difference", "require_same_outputs"]
 
 TOLERANCE = 1e-4
 """Largest difference, over the largest output, that two orders of float32 rounding are granted."""
@@ -81,8 +81,7 @@ def require_same_outputs(original: ir.Model, raised: ir.Model, feeds: "dict[str,
     UnsupportedOperator
         If an output differs by more than :data:`TOLERANCE`.
     """
-    before, after = (_all_outputs(model, feeds) for model in (original, raised))
-    difference = max(relative_difference(b, a) for b, a in zip(before, after, strict=True))
+    difference = outputs_difference(original, raised, feeds)
     if difference > TOLERANCE:
         opset = raised.opset_imports[""]
         msg = (
@@ -90,6 +89,25 @@ def require_same_outputs(original: ir.Model, raised: ir.Model, feeds: "dict[str,
             f"their size; export the model again with opset {opset} or later"
         )
         raise UnsupportedOperator(msg)
+
+
+def outputs_difference(original: ir.Model, other: ir.Model, feeds: "dict[str, NDArray[Any]]", /) -> float:
+    """How far the outputs of two models are apart.
+
+    Parameters
+    ----------
+    original, other : onnx_ir.Model
+        Of the same inputs and outputs.
+    feeds : dict of str to numpy.ndarray
+        Every input of both.
+
+    Returns
+    -------
+    float
+        The largest :func:`relative_difference` of an output.
+    """
+    before, after = (_all_outputs(model, feeds) for model in (original, other))
+    return max(relative_difference(b, a) for b, a in zip(before, after, strict=True))
 
 
 def _all_outputs(model: ir.Model, feeds: "dict[str, NDArray[Any]]") -> "tuple[NDArray[Any], ...]":

@@ -8,15 +8,18 @@ from specprobe.autodiff import gradient_names
 from specprobe.errors import InvalidNumbers, ModelError
 from specprobe.graph.limits import printable
 from specprobe.graph.load import raise_opset
+from specprobe.graph.simplify import simplify
 from specprobe.randomness import generator
-from specprobe.runtime.agreement import require_same_outputs
+from specprobe.runtime.agreement import TOLERANCE, outputs_difference, require_same_outputs
 from specprobe.runtime.session import Session
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import onnx_ir as ir
     from numpy.typing import NDArray
 
-__all__ = ["check_gradient", "raise_checked"]
+__all__ = ["check_gradient", "raise_checked", "simplify_checked"]
 
 STEPS = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5)
 """Of the central differences, as L∞ distance: float32 rounds small ones away, kinks spoil large ones."""
@@ -128,6 +131,43 @@ def raise_checked(model: "ir.Model", /, *, seed: int = 0) -> "ir.Model":
     feeds = {str(v.name): _random(v, rng) for v in model.graph.inputs}
     require_same_outputs(model, raised, feeds)
     return raised
+
+
+def simplify_checked(
+    model: "ir.Model", /, *, of: str | None = None, wrt: "Sequence[str] | None" = None, seed: int = 0
+) -> "ir.Model":
+    """``model`` with less to differentiate, if it then still computes the same on random inputs.
+
+    Parameters
+    ----------
+    model : onnx_ir.Model
+        Flat, at the floor opset.
+    of : str, optional
+        Tensor that is to be differentiated.
+    wrt : sequence of str, optional
+        What with respect to.
+    seed : int
+        Of the inputs.
+
+    Returns
+    -------
+    onnx_ir.Model
+        ``model`` itself where the numbers would be others, where ``of`` would be gone, and where ``wrt`` names a
+        weight, which folding may have multiplied into others.
+    """
+    inputs = {str(v.name): v for v in model.graph.inputs}
+    if any(name not in inputs for name in wrt or ()):
+        return model
+    simple = simplify(model)
+    if of is not None and of not in {v.name for node in simple.graph for v in node.outputs}:
+        return model
+    try:
+        rng = generator(seed, "simplify_checked")
+        feeds = {name: _random(value, rng) for name, value in inputs.items()}
+        difference = outputs_difference(model, simple, feeds)
+    except ModelError:  # it does not run on random inputs, so nothing can be compared
+        return model
+    return simple if difference <= TOLERANCE else model
 
 
 def _random(value: "ir.Value", rng: np.random.Generator) -> "NDArray[Any]":
