@@ -1,4 +1,4 @@
-"""Sessions: tests, lint, types, docs, wheel, lowest, nightly. ``nox -s tests`` runs one."""
+"""Sessions: tests, parity, lint, types, docs, wheel, lowest, nightly. ``nox -s tests`` runs one."""
 
 from pathlib import Path
 
@@ -13,6 +13,14 @@ def tests(session: nox.Session) -> None:
     """Whole suite, from the tree."""
     session.install("-e", ".[test]")
     session.run("pytest", "--cov", *session.posargs)
+
+
+@nox.session
+def parity(session: nox.Session) -> None:
+    """Gradients against PyTorch's."""
+    session.install("-e", ".[test]")
+    session.install("torch==2.13.0", "onnxscript")
+    session.run("pytest", "-m", "torch", *session.posargs)
 
 
 @nox.session

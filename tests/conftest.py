@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+# Read when NumPy is first imported. Test processes whose BLAS threads wait for each other's processors take far longer.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def assets() -> Path:

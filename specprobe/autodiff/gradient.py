@@ -16,6 +16,7 @@ from specprobe.autodiff.registry import rule_for
 from specprobe.autodiff.reverse import append_cotangents, nodes_between
 from specprobe.autodiff.unroll import unrolled
 from specprobe.errors import ModelError
+from specprobe.graph.batching import keep_batches
 from specprobe.graph.folding import folded
 from specprobe.graph.limits import printable
 from specprobe.graph.load import IR_VERSION, OPSET_FLOOR, infer_shapes, open_model, raise_opset
@@ -159,7 +160,7 @@ def _typed(
     if "" not in flat.opset_imports:  # all nodes are of other domains; what is added is not
         flat = ir.from_proto(ir.to_proto(flat))
         flat.opset_imports[""] = OPSET_FLOOR
-    typed = folded(infer_shapes(raise_opset(flat)), in_place=True)
+    typed = folded(keep_batches(infer_shapes(raise_opset(flat))), in_place=True)
     typed = unrolled(typed, of=[str(_choose_of(typed, of).name)], wrt=_choose_wrt(typed, wrt))
     make_padding_explicit(typed)
     return typed

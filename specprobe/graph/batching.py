@@ -1,11 +1,14 @@
-"""A graph exported for one fixed batch size, opened to any."""
+"""Batch sizes of a graph: one that is fixed is opened to any, one that is open is followed through the graph."""
+
+import math
 
 import onnx_ir as ir
 
+from specprobe.graph.constants import constant_value
 from specprobe.graph.emit import Emitter
 from specprobe.graph.load import infer_shapes
 
-__all__ = ["fixed_batch", "rebatch"]
+__all__ = ["fixed_batch", "keep_batches", "rebatch"]
 
 
 def fixed_batch(value: ir.Value, /) -> int | None:
@@ -70,3 +73,39 @@ def rebatch(model: ir.Model, name: str, /) -> ir.Model:
         for output in node.outputs:
             output.shape = None
     return infer_shapes(copy)
+
+
+def keep_batches(model: ir.Model, /) -> ir.Model:
+    """``model``, in which a Reshape that leaves an open first dimension as it is says so.
+
+    Exporters write -1 there, of which shape inference learns nothing: everything behind it is then of another batch
+    size than what comes before, as far as the graph can tell. 0 copies the dimension.
+
+    Parameters
+    ----------
+    model : onnx_ir.Model
+        Flat, typed. Changed in place.
+
+    Returns
+    -------
+    onnx_ir.Model
+        ``model`` itself where nothing is to be said, else one with shapes inferred afresh.
+    """
+    op: Emitter | None = None
+    for node in model.graph:
+        if node.op_type != "Reshape" or node.domain or node.inputs[0] is None:
+            continue
+        target = constant_value(node.inputs[1])
+        before = list(node.inputs[0].shape) if node.inputs[0].shape is not None else []
+        sizes = [n for n in before[1:] if isinstance(n, int)]
+        if target is None or target.ndim != 1 or not before or isinstance(before[0], int):
+            continue
+        wanted = [int(n) for n in target]
+        if len(sizes) != len(before) - 1 or wanted[:1] != [-1] or min(wanted[1:], default=1) < 1:
+            continue
+        if math.prod(sizes) != math.prod(wanted[1:]):
+            continue
+        op = op or Emitter(model, prefix="batch")
+        node.replace_input_with(1, op.constant([0, *wanted[1:]], ir.DataType.INT64))
+        node.attributes.pop("allowzero", None)
+    return model if op is None else infer_shapes(model)

@@ -8,11 +8,12 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from specprobe.graph.batching import fixed_batch, rebatch
-from specprobe.graph.load import ModelFile
+from specprobe.graph.batching import fixed_batch, keep_batches, rebatch
+from specprobe.graph.load import ModelFile, infer_shapes
 from specprobe.recipe import Preprocessing
 from specprobe.runtime.network import load
 from specprobe.runtime.prepare import prepare
+from specprobe.runtime.session import Session
 
 Array = np.ndarray[Any, np.dtype[Any]]
 RNG = np.random.default_rng(0)
@@ -105,3 +106,48 @@ def test_the_batch_that_an_input_insists_on(
     assert fixed_batch(model.graph.inputs[0]) == batch
     assert fixed_batch(ir.Value(name="x")) is None
     assert fixed_batch(ir.Value(name="x", shape=ir.Shape([]))) is None
+
+
+def reshaped(target: str, shape: str = "N,4,2", attributes: str = "") -> ir.Model:
+    rank = len(target.split(","))
+    sizes = ",".join(f"k{i}" for i in range(rank))
+    return infer_shapes(
+        ir.from_onnx_text(
+            f'<ir_version: 10, opset_import: ["" : 18]> f (float[{shape}] x) => (float[{sizes}] y) '
+            f"<int64[{rank}] s = {{{target}}}> {{ r = Reshape{attributes} (x, s) y = Neg (r) }}"
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("target", "attributes"), [("-1, 8", ""), ("-1, 2, 4", "<allowzero = 1>"), ("-1, 2, 2, 2", "")]
+)
+def test_a_reshape_that_keeps_the_batch_says_so(target: str, attributes: str) -> None:
+    model = reshaped(target, attributes=attributes)
+    before = next(iter(model.graph)).outputs[0].shape
+    assert before is not None
+    assert before[0] != "N"
+    kept = keep_batches(model)
+    after = next(iter(kept.graph)).outputs[0].shape
+    assert after is not None
+    assert list(after) == ["N", *map(int, target.split(",")[1:])]
+    for count in (1, 3):
+        x = RNG.standard_normal((count, 4, 2)).astype(np.float32)
+        old, new = (Session(m).run({"x": x}, ["y"])[0] for m in (reshaped(target), kept))
+        np.testing.assert_array_equal(new, old)
+
+
+@pytest.mark.parametrize(
+    ("target", "shape"),
+    [
+        ("-1, 4", "N,4,2"),
+        ("8, -1", "N,4,2"),
+        ("-1, 8", "N,4,C"),
+        ("-1, 8", "3,4,2"),
+        ("-1", "N,4,2"),
+        ("0, 8", "N,4,2"),
+    ],
+)
+def test_other_reshapes_stay(target: str, shape: str) -> None:
+    model = reshaped(target, shape)
+    assert keep_batches(model) is model
