@@ -2,11 +2,17 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 # Read when NumPy is first imported. Test processes whose BLAS threads wait for each other's processors take far longer.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +22,27 @@ def assets() -> Path:
     if not folder:
         pytest.skip("SPECPROBE_ASSETS does not name the folder of real models and images")
     return Path(folder)
+
+
+@pytest.fixture(
+    scope="session",
+    params=[
+        "numpy",
+        "numpy-readonly",
+        "array_api_strict",
+        "torch",
+        pytest.param("cupy", marks=pytest.mark.cuda),
+    ],
+)
+def placed(request: pytest.FixtureRequest) -> "Callable[[Any], Any]":
+    """Makes an array of one library after the other from one of NumPy; what writes into it in secret is found out."""
+    if request.param.startswith("numpy"):
+
+        def place(values: Any) -> Any:
+            copy = np.array(values)
+            copy.setflags(write=request.param == "numpy")
+            return copy
+
+        return place
+    library = pytest.importorskip(request.param)
+    return lambda values: library.asarray(np.array(values))
