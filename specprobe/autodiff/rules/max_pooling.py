@@ -6,12 +6,15 @@ import onnx_ir as ir
 
 from specprobe.autodiff.operators import Operators, static_shape
 from specprobe.autodiff.registry import Cotangent, vjp
-from specprobe.autodiff.rules.phases import feature_map
+from specprobe.autodiff.rules.phases import MOST_PHASES, feature_map
 from specprobe.autodiff.rules.pixels import add_at
 from specprobe.autodiff.rules.window import Window, refuse, spatial_sizes
 from specprobe.autodiff.rules.winners import max_pool_adjoint
 
 __all__: list[str] = []
+
+_WIDEST = 13
+"""Pixels along an axis of the widest pools that detectors use; each takes nodes of its own."""
 
 
 @vjp("MaxPool")
@@ -20,7 +23,8 @@ def max_pool(op: Operators, node: ir.Node, dy: ir.Value, *_: None) -> tuple[Cota
     (x,), y = node.inputs, node.outputs[0]
     assert x is not None
     window = Window.of_pool(node)
-    if window.kernel == window.extents and feature_map(op, x):
+    small = max(window.kernel) <= _WIDEST and math.prod(window.strides) <= MOST_PHASES
+    if small and window.kernel == window.extents and feature_map(op, x):
         return (max_pool_adjoint(op, dy, window, image=x, largest=y),)
     indices = op.Reshape(_indices(op, node), op.ints([-1]))
     # Without a reduction, as would do without overlap, the runtime takes as long.

@@ -17,6 +17,7 @@ from specprobe.autodiff.rules.pixels import crop
 
 __all__ = [
     "BLOCK",
+    "MOST_PHASES",
     "blocked",
     "channels_of",
     "constant_image",
@@ -32,6 +33,9 @@ __all__ = [
 
 BLOCK = 16
 """Channels that the runtime computes at once, at most."""
+
+MOST_PHASES = 9
+"""Each takes nodes of its own: of so many, a graph is still of a size with the others."""
 
 _STEEP = 3.4e38
 """Slope of a step: all normal numbers of single precision, times this, are at least 1."""

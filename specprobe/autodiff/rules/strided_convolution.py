@@ -9,6 +9,7 @@ import onnx_ir as ir
 from specprobe.autodiff.operators import Operators, static_shape
 from specprobe.autodiff.rules.phases import (
     BLOCK,
+    MOST_PHASES,
     blocked,
     channels_of,
     interleave,
@@ -46,6 +47,7 @@ def by_phases(op: Operators, window: Window, image: ir.Value, windows: ir.Value,
         blocked(op, image)
         and not window.dense
         and window.kernel == window.extents
+        and (window.group == 1 or math.prod(window.strides) <= MOST_PHASES)
         and None not in spatial_sizes(image)
         and None not in spatial_sizes(windows)
     )
@@ -106,8 +108,8 @@ def strided_adjoint(
     ]
     taps = [*itertools.product(*axes)]
     filled = [all(axis.count for axis in each) for each in taps]
-    if channels < BLOCK and window.group == 1 and all(filled):
-        stacked = _together(op, dy, w, window, taps, pixels, counts, channels)
+    if window.group == 1 and (channels < BLOCK or len(taps) > MOST_PHASES):
+        stacked = _together(op, dy, w, window, pixels, counts, channels)
         return interleave(op, [stacked], channels, strides=window.strides, sizes=sizes)
     made = {
         i: _phase(op, dy, w, window, each, pixels, counts, channels)
@@ -155,33 +157,40 @@ def _together(
     dy: ir.Value,
     w: ir.Value,
     window: Window,
-    taps: "list[tuple[_Taps, ...]]",
     pixels: list[int],
     counts: list[int],
     channels: int,
 ) -> ir.Value:
-    """All phases along the channels, by one kernel that is as large as any of them needs, with zeros elsewhere."""
-    ranks = range(len(pixels))
-    last = [max(each[i].last for each in taps) for i in ranks]
-    first = [min(each[i].last - each[i].count + 1 for each in taps) for i in ranks]
-    kernels = []
-    for each in taps:
-        before = [axis.last - axis.count + 1 - low for axis, low in zip(each, first, strict=True)]
-        behind = [high - axis.last for axis, high in zip(each, last, strict=True)]
-        kernel = _kernel(op, w, window, each)
-        if any(before) or any(behind):
-            kernel = op.Pad(kernel, op.ints([0, 0, *before, 0, 0, *behind]), op.scalar(0, w))
-        kernels.append(kernel)
-    begin = [-low for low in first]
-    end = [count + high - size for count, high, size in zip(counts, last, pixels, strict=True)]
+    """All phases along the channels, by one kernel that is as large as any of them needs, with zeros elsewhere.
+
+    Pixel ``stride · i + phase`` was read by tap ``phase + begin − stride · d`` of window ``i + d``. With zeros around it,
+    the kernel is a table of d, falling, by phase.
+    """
+    shape = static_shape(w)
+    assert shape is not None
+    out, _, *kernel = shape
+    strides = window.strides
+    most = [(s - 1 + b) // s for s, b in zip(strides, window.begin, strict=True)]
+    before = [s * d - b for s, d, b in zip(strides, most, window.begin, strict=True)]
+    lengths = [-(-(n + k) // s) for n, k, s in zip(before, kernel, strides, strict=True)]
+    behind = [s * n - k - p for s, n, k, p in zip(strides, lengths, kernel, before, strict=True)]
+    if any(before) or any(behind):
+        w = op.Pad(w, op.ints([0, 0, *before, 0, 0, *behind]), op.scalar(0, w))
+    table = op.Reshape(w, op.ints([out, channels, lengths[0], strides[0], lengths[1], strides[1]]))
+    phases = op.Reshape(
+        op.Transpose(table, perm=[3, 5, 1, 0, 2, 4]),
+        op.ints([math.prod(strides) * channels, out, *lengths]),
+    )
+    begin = [n - 1 - d for n, d in zip(lengths, most, strict=True)]
+    end = [count + d - size for count, d, size in zip(counts, most, pixels, strict=True)]
     cut = crop(op, dy, [max(0, -n) for n in begin], [max(0, -n) for n in end])
     made = op.Conv(
         cut,
-        op.Concat(*kernels, axis=0),
-        kernel_shape=[high - low + 1 for low, high in zip(first, last, strict=True)],
+        reversed_along(op, phases, lengths),
+        kernel_shape=lengths,
         pads=[max(0, n) for n in (*begin, *end)],
     )
-    return of_shape(made, dy, channels * len(taps), counts)
+    return of_shape(made, dy, channels * math.prod(strides), counts)
 
 
 def _kernel(op: Operators, w: ir.Value, window: Window, taps: "tuple[_Taps, ...]") -> ir.Value:
@@ -234,7 +243,27 @@ def turned(op: Operators, w: ir.Value, shape: list[int], group: int, /) -> ir.Va
         split = op.Reshape(w, op.ints([group, out // group, into, *kernel]))
         swapped = op.Transpose(split, perm=[0, 2, 1, *range(3, 3 + rank)])
         w = op.Reshape(swapped, op.ints([group * into, out // group, *kernel]))
-    axes = [2 + i for i, size in enumerate(kernel) if size > 1]
+    return reversed_along(op, w, kernel)
+
+
+def reversed_along(op: Operators, w: ir.Value, sizes: list[int], /) -> ir.Value:
+    """``w`` with the order of its spatial axes reversed.
+
+    Parameters
+    ----------
+    op : Operators
+        Emits.
+    w : onnx_ir.Value
+        A kernel.
+    sizes : list of int
+        Of its spatial axes.
+
+    Returns
+    -------
+    onnx_ir.Value
+        ``w`` itself where all of them are 1.
+    """
+    axes = [2 + i for i, size in enumerate(sizes) if size > 1]
     if not axes:
         return w
     last, before_first = [-1] * len(axes), [_BEFORE_FIRST] * len(axes)

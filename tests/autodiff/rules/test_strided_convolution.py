@@ -51,6 +51,20 @@ def test_phases_are_the_transposed_convolution(
         np.testing.assert_allclose(dx, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(("into", "group"), [(3, 1), (32, 1), (32, 32)])
+def test_patches_take_few_nodes(into: int, group: int) -> None:
+    """What vision transformers begin with has as many phases as a patch has pixels."""
+    model = convolution(into, 32, (24, 24), group=group, kernel_shape=[8, 8], strides=[8, 8])
+    gradients = [with_gradient(model, device=device) for device in ("cpu", "cuda")]
+    assert max(len(gradient.graph) for gradient in gradients) < 20
+    feeds = {
+        "x": np.zeros((2, into, 24, 24), np.float32),
+        "cotangent": np.random.default_rng(0).standard_normal((2, 32, 3, 3)).astype(np.float32),
+    }
+    dx, expected = (evaluate(gradient, feeds, ["d_x"])[0] for gradient in gradients)
+    np.testing.assert_allclose(dx, expected, rtol=1e-5, atol=1e-5)
+
+
 def test_second_gradient_with_respect_to_the_kernel() -> None:
     model = convolution(3, 4, (7, 6), kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
     first = with_gradient(model)

@@ -83,3 +83,11 @@ def test_for_cuda_indices_are_used() -> None:
 def test_dilated_pools_use_indices() -> None:
     model = pooled(2, (7, 7), kernel_shape=[2, 2], strides=[1, 1], dilations=[2, 2])
     assert "ScatterElements" in {node.op_type for node in with_gradient(model).graph}
+
+
+@pytest.mark.parametrize(("kernel", "strides"), [([14, 14], [1, 1]), ([4, 4], [4, 4])])
+def test_pools_that_would_take_many_nodes_use_indices(kernel: list[int], strides: list[int]) -> None:
+    model = pooled(2, (16, 16), kernel_shape=kernel, strides=strides)
+    gradient = with_gradient(model)
+    assert "ScatterElements" in {node.op_type for node in gradient.graph}
+    assert len(gradient.graph) < 20
