@@ -7,11 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0.dev0"
 
-__all__ = ["__version__", "accuracy", "filter_statistics", "inspect", "load", "load_images"]
+__all__ = [
+    "__version__",
+    "accuracy",
+    "band_accuracy",
+    "filter_statistics",
+    "fourier_heatmap",
+    "fourier_sensitivity",
+    "inspect",
+    "load",
+    "load_images",
+]
 
 _HOMES = {
     "accuracy": "specprobe.analysis.accuracy",
+    "band_accuracy": "specprobe.analysis.bands",
     "filter_statistics": "specprobe.analysis.filters",
+    "fourier_heatmap": "specprobe.analysis.heatmap",
+    "fourier_sensitivity": "specprobe.analysis.sensitivity",
     "inspect": "specprobe.workflow.inspection",
     "load": "specprobe.runtime.network",
     "load_images": "specprobe.images",
@@ -19,7 +32,10 @@ _HOMES = {
 
 if TYPE_CHECKING:
     from specprobe.analysis.accuracy import accuracy
+    from specprobe.analysis.bands import band_accuracy
     from specprobe.analysis.filters import filter_statistics
+    from specprobe.analysis.heatmap import fourier_heatmap
+    from specprobe.analysis.sensitivity import fourier_sensitivity
     from specprobe.images import load_images
     from specprobe.runtime.network import load
     from specprobe.workflow.inspection import inspect

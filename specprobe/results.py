@@ -42,7 +42,10 @@ _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, MemoryError)
 
 _TYPES = {
     "accuracy": "specprobe.analysis.accuracy:Accuracy",
+    "band_accuracy": "specprobe.analysis.band_result:BandAccuracy",
     "filter_statistics": "specprobe.analysis.filters:FilterStatistics",
+    "fourier_heatmap": "specprobe.analysis.heatmap_result:FourierHeatmap",
+    "fourier_sensitivity": "specprobe.analysis.sensitivity_result:FourierSensitivity",
     "inspection": "specprobe.analysis.inspection:Inspection",
 }
 

@@ -1,13 +1,14 @@
-"""Wilson's interval against its definition and against SciPy."""
+"""Intervals against their definitions and against SciPy."""
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest, norm
 
-from specprobe.intervals import CONFIDENCE, wilson_interval
+from specprobe.intervals import CONFIDENCE, mean_interval, wilson_interval
 
 counts = st.integers(1, 10**9).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 confidences = st.floats(0.01, 0.9999)
@@ -72,3 +73,30 @@ def test_impossible_counts_are_refused(successes: int, trials: int) -> None:
 def test_impossible_confidences_are_refused(confidence: float) -> None:
     with pytest.raises(ValueError, match=f"confidence is {confidence}; accepted are numbers between 0 and 1"):
         wilson_interval(1, 2, confidence=confidence)
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=50), confidences)
+def test_mean_interval_is_scipys(values: list[float], confidence: float) -> None:
+    sample = np.array(values)
+    found = mean_interval(sample.mean(), sample.std(), len(sample), confidence=confidence)
+    if sample.std() > 0:
+        wanted = norm.interval(confidence, sample.mean(), sample.std(ddof=1) / math.sqrt(len(sample)))
+        np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-9)
+    low, high = mean_interval(
+        sample.mean(), sample.std(), len(sample), confidence=confidence, bounds=(0.0, 1.0)
+    )
+    assert 0 <= low <= sample.mean() <= high <= 1
+
+
+def test_mean_interval_of_several_means_has_a_pair_for_each() -> None:
+    found = mean_interval([0.2, 0.4], [0.0, 0.1], 26)
+    assert found.shape == (2, 2)
+    assert found[0].tolist() == [0.2, 0.2]
+    assert found[1] == pytest.approx([0.4 - 1.959964 * 0.02, 0.4 + 1.959964 * 0.02])
+
+
+def test_one_number_has_no_interval() -> None:
+    assert np.isnan(mean_interval(0.5, 0.0, 1)).all()
+    with pytest.raises(ValueError, match=r"confidence is 1\.5; accepted are numbers between 0 and 1"):
+        mean_interval(0.5, 0.1, 9, confidence=1.5)

@@ -17,6 +17,8 @@ __all__ = ["COMMANDS", "cli", "main"]
 COMMANDS = {
     "inspect": "What is in a model file, its filters, and with data its accuracy.",
     "gradient": "A model together with its input gradient, as a plain ONNX file.",
+    "sensitivity": "At which spatial frequencies the decision is sensitive.",
+    "bands": "How accurate it stays on low-pass, high-pass and band-pass filtered images.",
     "filters": "Statistics of convolution filters, and the filters themselves.",
     "doctor": "Which runtimes, devices and libraries are there, and which really work.",
 }

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-__all__ = ["filter_table", "inspection_tables"]
+__all__ = ["filter_table", "findings_lines", "inspection_tables"]
 
 SHOWN_LAYERS = 12
 _NUMBERS_WIDTH = 66  # all columns but the first
@@ -92,7 +92,7 @@ def inspection_tables(content: "Mapping[str, Any]", /, *, every_layer: bool) -> 
     parts += [filter_table(filters, "Convolution filters", every_layer=every_layer), Text("")]
     if result["accuracy"] is not None:
         parts.append(_accuracy(result, content["data"]))
-    parts += _findings(result["findings"], everything=every_layer)
+    parts += findings_lines(result["findings"], everything=every_layer)
     return Group(*parts)
 
 
@@ -152,7 +152,21 @@ def _accuracy(result: "Mapping[str, Any]", data: "Mapping[str, Any]") -> "Render
     return line
 
 
-def _findings(findings: "Sequence[Mapping[str, Any]]", *, everything: bool) -> "list[RenderableType]":
+def findings_lines(findings: "Sequence[Mapping[str, Any]]", /, *, everything: bool) -> "list[RenderableType]":
+    """Findings, a line each.
+
+    Parameters
+    ----------
+    findings : sequence of mapping
+        As in a document.
+    everything : bool
+        All of them, or the first of each code with the number of its like.
+
+    Returns
+    -------
+    list of rich renderable
+        To be put below a table.
+    """
     shown = list(findings) if everything else _grouped(findings)
     lines: list[RenderableType] = []
     for finding in shown:

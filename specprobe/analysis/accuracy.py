@@ -9,6 +9,7 @@ import numpy as np
 
 from specprobe.arrays import Array, namespace, to_host
 from specprobe.errors import DataError, EmptyInput, InvalidNumbers
+from specprobe.findings import Finding
 from specprobe.intervals import CONFIDENCE, wilson_interval
 from specprobe.streaming import SHARD_IMAGES, Checkpoint, map_reduce, shards
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from specprobe.protocols import Batch, Classifier, ImageSource
     from specprobe.streaming import Shard
 
-__all__ = ["Accuracy", "accuracy", "batch_logits"]
+__all__ = ["Accuracy", "accuracy", "batch_logits", "chance_findings", "check_labels", "counted"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -207,7 +208,7 @@ def accuracy(
     if labels is None:
         msg = "the images have no labels, so there is no accuracy; give them with --labels FILE"
         raise DataError(msg)
-    _check_labels(labels[:count], classifier.classes, images.class_names)
+    check_labels(labels[:count], classifier.classes, images.class_names)
     step = partial(_step, classifier, images, batch_size, confidence)
     return map_reduce(
         step, shards(count, size=SHARD_IMAGES), executor=executor, checkpoint=checkpoint, progress=progress
@@ -271,6 +272,33 @@ def _of_batch(classifier: "Classifier", batch: "Batch", batch_size: int, confide
         raise EmptyInput(msg)
     logits = batch_logits(classifier, batch.images, start=batch.start, batch_size=batch_size)
     predicted = to_host(namespace(logits).argmax(logits, axis=1))
+    return counted(labels, predicted, digests=batch.digests, confidence=confidence)
+
+
+def counted(
+    labels: "NDArray[np.int64]",
+    predicted: "NDArray[np.int64]",
+    /,
+    *,
+    digests: "NDArray[np.uint8]",
+    confidence: float = CONFIDENCE,
+) -> Accuracy:
+    """Accuracy of predictions that are there already.
+
+    Parameters
+    ----------
+    labels, predicted : numpy.ndarray of int64, shape (N,)
+        Classes.
+    digests : numpy.ndarray of uint8, shape (N, 16)
+        Of the images.
+    confidence : float
+        Of the interval.
+
+    Returns
+    -------
+    Accuracy
+        With one flag and one digest per image.
+    """
     right = predicted == labels
     return Accuracy(
         images=len(labels),
@@ -279,11 +307,50 @@ def _of_batch(classifier: "Classifier", batch: "Batch", batch_size: int, confide
         prediction_histogram=_histogram(predicted),
         confidence=confidence,
         image_correct=right,
-        image_digest=batch.digests,
+        image_digest=digests,
     )
 
 
-def _check_labels(labels: "NDArray[np.int64]", classes: int, names: tuple[str, ...] | None) -> None:
+def chance_findings(measured: Accuracy, /) -> tuple[Finding, ...]:
+    """What is to be told about an accuracy that may be chance.
+
+    Parameters
+    ----------
+    measured : Accuracy
+        On the data of an analysis.
+
+    Returns
+    -------
+    tuple of Finding
+        One warning at chance level, none above it.
+    """
+    if not measured.at_chance:
+        return ()
+    low, high = measured.accuracy_interval
+    message = (
+        f"accuracy {measured.accuracy:.3f} [{low:.3f}, {high:.3f}] is not above chance ({measured.chance:.3f}): "
+        "check --mean, --std, --range, --layout, --channel-order and --class-map"
+    )
+    return (Finding(level="warning", code="chance-level", message=message),)
+
+
+def check_labels(labels: "NDArray[np.int64]", classes: int, names: tuple[str, ...] | None, /) -> None:
+    """Refuse labels that the classifier has no class for.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray of int64, shape (N,)
+        Model classes.
+    classes : int
+        How many the classifier has.
+    names : tuple of str or None
+        Names that the data itself gives to its classes.
+
+    Raises
+    ------
+    DataError
+        If a label is no class, or there are as many names as another number of classes.
+    """
     if names is not None and len(names) != classes:
         msg = (
             f"the data has {len(names)} classes ({', '.join(names[:3])}, …), the model has {classes}; "

@@ -3,9 +3,13 @@
 from functools import singledispatch
 from typing import IO, TYPE_CHECKING, Any
 
+from specprobe.analysis.band_result import BandAccuracy
 from specprobe.analysis.filters import FilterStatistics
 from specprobe.analysis.inspection import Inspection
+from specprobe.analysis.sensitivity_result import FourierSensitivity
 from specprobe.errors import DataError
+from specprobe.report.bands import draw_bands
+from specprobe.report.sensitivity import draw_sensitivity
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,6 +73,18 @@ def _filters(result: FilterStatistics, /, *, title: str = "") -> "Figure":
     axes[0].legend(title="kernel", fontsize="small", loc="best")
     figure.suptitle(title or "Convolution filters", parse_math=False)
     return figure
+
+
+@draw.register(FourierSensitivity)
+def _sensitivity(result: FourierSensitivity, /, *, title: str = "") -> "Figure":
+    """Profile and map."""
+    return draw_sensitivity(result, title=title)
+
+
+@draw.register(BandAccuracy)
+def _bands(result: BandAccuracy, /, *, title: str = "") -> "Figure":
+    """Curves over the cut-off, and bands and wedges."""
+    return draw_bands(result, title=title)
 
 
 @draw.register(Inspection)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from specprobe.analysis.accuracy import Accuracy, accuracy
+from specprobe.analysis.accuracy import Accuracy, accuracy, chance_findings
 from specprobe.analysis.filters import filter_statistics
 from specprobe.analysis.inspection import GradientSupport, Inspection
 from specprobe.autodiff.support import unsupported_nodes
@@ -168,7 +168,7 @@ def inspect_model(
                 checkpoint=checkpoint,
                 progress=progress,
             )
-            findings += _accuracy_findings(measured)
+            findings += chance_findings(measured)
         elif images is not None:
             message = "the images have no labels, so there is no accuracy; give them with --labels FILE"
             findings.append(Finding(level="warning", code="no-labels", message=message))
@@ -215,14 +215,3 @@ def _gradient(
     ]
     missing = tuple((printable(node.op_type), node_label(node)) for node in nodes)
     return GradientSupport(supported=not nodes, missing=missing, masking=masking), findings
-
-
-def _accuracy_findings(measured: Accuracy) -> list[Finding]:
-    if not measured.at_chance:
-        return []
-    low, high = measured.accuracy_interval
-    message = (
-        f"accuracy {measured.accuracy:.3f} [{low:.3f}, {high:.3f}] is not above chance ({measured.chance:.3f}): "
-        "check --mean, --std, --range, --layout, --channel-order and --class-map"
-    )
-    return [Finding(level="warning", code="chance-level", message=message)]
