@@ -49,6 +49,21 @@ def test_sensitivity_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         exec(compile(code, "sensitivity.md", "exec"), {})  # noqa: S102 - the page's own code
 
 
+def test_heatmap_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs" / "heatmap.md").read_text(encoding="utf-8")
+    (commands,) = re.findall(r"```console\n(.*?)\n```", page, re.DOTALL)
+    (tmp_path / "models").symlink_to(ROOT / "models")
+    monkeypatch.chdir(tmp_path)
+    for command in commands.splitlines():
+        with pytest.raises(SystemExit) as stop:
+            specprobe_cli.main(shlex.split(command)[1:])
+        assert stop.value.code == 0
+    assert (tmp_path / "heatmap.png").exists()
+    assert (tmp_path / "heatmap.npz").exists()
+    for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(compile(code, "heatmap.md", "exec"), {})  # noqa: S102 - the page's own code
+
+
 def test_bands_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (ROOT / "docs" / "bands.md").read_text(encoding="utf-8")
     (commands,) = re.findall(r"```console\n(.*?)\n```", page, re.DOTALL)

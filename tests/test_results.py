@@ -188,7 +188,14 @@ def test_documents_nested_without_end_are_refused(result: Accuracy) -> None:
 
 
 def test_every_kind_has_a_class() -> None:
-    for kind in ("accuracy", "band_accuracy", "filter_statistics", "fourier_sensitivity", "inspection"):
+    for kind in (
+        "accuracy",
+        "band_accuracy",
+        "filter_statistics",
+        "fourier_heatmap",
+        "fourier_sensitivity",
+        "inspection",
+    ):
         assert result_type(kind).kind == kind
         assert hasattr(result_type(kind), "from_dict")
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "inspect": "What is in a model file, its filters, and with data its accuracy.",
     "gradient": "A model together with its input gradient, as a plain ONNX file.",
     "sensitivity": "At which spatial frequencies the decision is sensitive.",
+    "heatmap": "Which single frequency, added to the images, makes it err.",
     "bands": "How accurate it stays on low-pass, high-pass and band-pass filtered images.",
     "filters": "Statistics of convolution filters, and the filters themselves.",
     "doctor": "Which runtimes, devices and libraries are there, and which really work.",

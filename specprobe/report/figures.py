@@ -5,10 +5,12 @@ from typing import IO, TYPE_CHECKING, Any
 
 from specprobe.analysis.band_result import BandAccuracy
 from specprobe.analysis.filters import FilterStatistics
+from specprobe.analysis.heatmap_result import FourierHeatmap
 from specprobe.analysis.inspection import Inspection
 from specprobe.analysis.sensitivity_result import FourierSensitivity
 from specprobe.errors import DataError
 from specprobe.report.bands import draw_bands
+from specprobe.report.heatmap import draw_heatmap
 from specprobe.report.sensitivity import draw_sensitivity
 
 if TYPE_CHECKING:
@@ -85,6 +87,12 @@ def _sensitivity(result: FourierSensitivity, /, *, title: str = "") -> "Figure":
 def _bands(result: BandAccuracy, /, *, title: str = "") -> "Figure":
     """Curves over the cut-off, and bands and wedges."""
     return draw_bands(result, title=title)
+
+
+@draw.register(FourierHeatmap)
+def _heatmap(result: FourierHeatmap, /, *, title: str = "") -> "Figure":
+    """Maps of error and loss, and the first-order maps."""
+    return draw_heatmap(result, title=title)
 
 
 @draw.register(Inspection)

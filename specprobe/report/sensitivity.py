@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from specprobe.analysis.sensitivity_result import FourierSensitivity
 
-__all__ = ["draw_sensitivity"]
+__all__ = ["draw_rings", "draw_sensitivity"]
 
 _CLASSES = {"true": "labelled", "predicted": "predicted"}
 _BLUE, _RED = "#0072B2", "#D55E00"
@@ -109,11 +109,19 @@ def _map(axis: "Axes", result: "FourierSensitivity") -> None:
         bar = figure.colorbar(image, ax=axis, shrink=0.95)
         bar.set_label(f"share of power\n(darkest: at most {_FLOOR:g} of the largest)")
     if fourier:
-        _rings(axis, result.map_shape)
+        draw_rings(axis, result.map_shape)
 
 
-def _rings(axis: "Axes", shape: tuple[int, int]) -> None:
-    """Where the bands meet: ellipses on images that are no squares, since axes are in cycles per side."""
+def draw_rings(axis: "Axes", shape: tuple[int, int], /) -> None:
+    """Circles where the bands meet, labelled with their radius.
+
+    Parameters
+    ----------
+    axis : matplotlib.axes.Axes
+        In cycles per image, of each side its own; so circles are ellipses on images that are no squares.
+    shape : (int, int)
+        Height and width of the images.
+    """
     from matplotlib.patheffects import withStroke
 
     edge = [withStroke(linewidth=2, foreground="black")]

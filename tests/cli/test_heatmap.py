@@ -1,0 +1,317 @@
+"""``specprobe heatmap``: what it prints and writes, and what it refuses."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+import specprobe_cli
+from specprobe_cli.heatmap_table import heatmap_table
+from specprobe_cli.output import show
+
+import specprobe
+from specprobe.results import from_document, read_document
+
+ROOT = Path(__file__).resolve().parents[2]
+BANDS = ROOT / "models" / "bands"
+DIGITS = ROOT / "models" / "digits"
+SCHEMA = json.loads((ROOT / "docs" / "schema" / "specprobe-1.schema.json").read_text(encoding="utf-8"))
+RUN = ("heatmap", DIGITS / "normal.onnx", "--data", DIGITS / "test.npz", "--limit", "20")
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as stop:
+        specprobe_cli.main([str(word) for word in words])
+    out, err = capsys.readouterr()
+    return int(stop.value.code or 0), out, err
+
+
+def document(capsys: pytest.CaptureFixture[str], *words: str | Path) -> dict[str, Any]:
+    code, out, err = run(capsys, *words, "--json")
+    assert code == 0, err
+    content: dict[str, Any] = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} in JSON"))
+    jsonschema.validate(content, SCHEMA)
+    return content
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("--grid", "5", "--no-clip", "--phase", "45"),
+        ("--phase", "random", "--grid", "4", "--target", "predicted"),
+        ("--phase", "worst-of-two", "--grid", "16"),
+        ("--first-order",),
+        ("--first-order", "--sample", "10", "--phase", "worst-of-two"),
+        ("--first-order", "--sample", "2"),
+        ("--limit", "1", "--grid", "3"),
+    ],
+    ids=" ".join,
+)
+def test_documents_are_valid_and_read_back(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    content = document(capsys, *RUN, *words)
+    assert content["kind"] == "fourier_heatmap"
+    assert from_document(content).to_dict() == content["result"]
+    assert content["data"]["images_used"] == content["result"]["images"]
+    assert content["provenance"]["settings"]["shard_images"] == 16
+    assert content["provenance"]["settings"]["sample"] == (
+        None if "--first-order" not in words else int(words[2]) if "--sample" in words else 64
+    )
+    assert str(ROOT) not in json.dumps(content)
+
+
+def test_document_is_what_the_library_gives(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--l2-norm", "2.5", "--phase", "random", "--grid", "7", "--no-clip", "--seed", "3")
+    content = document(capsys, *RUN, *options, "--first-order", "--sample", "9", "--target", "predicted")
+    images = specprobe.load_images(DIGITS / "test.npz", limit=20)
+    library = specprobe.fourier_heatmap(
+        specprobe.load(DIGITS / "normal.onnx", image_shape=images.image_shape),
+        images,
+        l2_norm_per_channel=2.5,
+        phase="random",
+        frequencies=7,
+        clip=False,
+        seed=3,
+        first_order=True,
+        sample=9,
+        target="predicted",
+    )
+    assert library.to_dict() == content["result"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((), "2620 model evaluations, 130 of 130 frequencies on 20 images"),
+        (("--grid", "5"), "280 model evaluations, 13 of 130 frequencies"),
+        (("--grid", "6"), "500 model evaluations, 24 of 130"),
+        (("--phase", "worst-of-two"), "5140 model evaluations, 130 of 130"),
+        (("--phase", "worst-of-two", "--grid", "5"), "520 model evaluations, 13 of 130"),
+        (("--first-order",), "1300 model evaluations and 20 gradients, 64 of 130"),
+        (("--first-order", "--grid", "5"), "280 model evaluations and 20 gradients, 13 of 130"),
+        (("--first-order", "--phase", "worst-of-two"), "at most 2580 model evaluations and 20 gradients"),
+    ],
+    ids=str,
+)
+def test_cost_is_told_before_the_run(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], told: str
+) -> None:
+    code, out, err = run(capsys, *RUN, *words, "--json")
+    assert code == 0
+    assert err.startswith(f"heatmap: {told}")
+    result = json.loads(out)["result"]
+    numbers = [int(number) for number in re.findall(r"\d+", err)]
+    if "at most" in err:
+        assert result["model_evaluations"] <= numbers[0] <= result["model_evaluations"] + 4 * 20
+    else:
+        assert numbers[0] == result["model_evaluations"]
+    assert f" {result['frequencies_evaluated']} of 130 frequencies" in err
+    assert run(capsys, *RUN, "--grid", "1", "-q") == (0, "", "")
+
+
+def test_document_without_labels_is_valid(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with np.load(BANDS / "mid.npz") as archive:
+        np.savez(tmp_path / "images.npz", images=archive["images"][:5])
+    words = ("heatmap", BANDS / "mid.onnx", "--data", tmp_path / "images.npz", "--grid", "3")
+    content = document(capsys, *words)
+    assert content["result"]["clean_accuracy"] is None
+    assert content["result"]["target"] == "predicted"
+    code, out, _ = run(capsys, *words)
+    assert code == 0
+    assert "the images have no labels" in out
+    assert "other than that to the clean image" in out
+    code, out, err = run(capsys, *words, "--target", "true")
+    assert (code, out) == (4, "")
+    assert "--labels FILE" in err
+
+
+def test_table_shows_the_planted_band_and_the_worst_frequency(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("heatmap", BANDS / "mid.onnx", "--data", BANDS / "mid.npz", "--limit", "20")
+    code, out, _ = run(capsys, *words)
+    assert code == 0
+    lines = [line.split() for line in out.splitlines() if line.strip()]
+    means = {
+        line[0]: (line[1], float(line[3])) for line in lines if line[1:2] in (["low"], ["mid"], ["high"])
+    }
+    assert {label: band for label, (band, _) in means.items() if "–" in label} == {
+        "1–5": "low",
+        "6–10": "mid",
+        "11–23": "high",
+    }
+    assert means["8"] > ("mid", 0.3)
+    assert means["3"] < ("low", 0.05)
+    assert "│ clean error" in out
+    assert "█" in out
+    (worst,) = [line for line in out.splitlines() if line.startswith("worst frequency")]
+    f_y, f_x = map(int, re.findall(r"\((-?\d+), (-?\d+)\)", worst)[0])
+    assert 6 <= np.hypot(f_y, f_x) <= 10
+    content = document(capsys, *words)
+    rate = np.array(content["result"]["error_rate"])
+    assert rate[f_y + 16, f_x + 16] == rate.max()
+    assert f"{rate.max():.3f} [" in worst
+    assert "10300 model runs; 514 of 514 frequencies" in out
+    assert max(map(len, out.splitlines())) <= 120
+
+
+def test_means_by_ring_are_those_of_the_cells_that_were_evaluated(capsys: pytest.CaptureFixture[str]) -> None:
+    content = document(capsys, *RUN, "--grid", "5")
+    show(heatmap_table(content, every_ring=False))
+    out = capsys.readouterr().out
+    rows = {line.split()[0]: line.split() for line in out.splitlines() if line.strip()}
+    rate = np.array(content["result"]["error_rate"], float)[6:11, 6:11]
+    ring = np.floor(np.hypot(*np.mgrid[-2:3, -2:3]) + 0.5)
+    for r in (1, 2):
+        assert rows[str(r)][2:4] == [str(int((ring == r).sum())), f"{rate[ring == r].mean():.3f}"]
+    assert "not evaluated" in " ".join(rows["8"])
+    assert "13 of 130 frequencies were evaluated" in out
+
+
+def test_many_rings_share_rows_unless_all_are_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    content = document(capsys, *RUN, "--grid", "1")
+    result, side = content["result"], 64
+    result["image_size"] = [side, side]
+    for name in ("error_rate", "loss_increase"):
+        result[name] = np.full((side, side), 0.25).tolist()
+    result["error_rate_interval"] = np.broadcast_to([0.2, 0.3], (side, side, 2)).tolist()
+    show(heatmap_table(content, every_ring=False))
+    short = capsys.readouterr().out
+    show(heatmap_table(content, every_ring=True))
+    whole = capsys.readouterr().out
+    assert "1–3" in short
+    assert len(short.splitlines()) < 35
+    assert len(whole.splitlines()) > 45
+
+
+def test_first_order_is_told_with_what_it_is_worth(capsys: pytest.CaptureFixture[str]) -> None:
+    content = document(capsys, *RUN, "--first-order", "--l2-norm", "3")
+    result = content["result"]
+    show(heatmap_table(content, every_ring=False))
+    out = capsys.readouterr().out
+    low, high = result["rank_correlation_interval"]
+    assert (
+        f"rank correlation, flips           {result['rank_correlation']:.3f} [{low:.3f}, {high:.3f}]" in out
+    )
+    assert "rank correlation, rms derivative" in out
+    assert "1 the same order, 0 none" in " ".join(out.split())
+    assert "1300 model runs, 20 gradients; 64 of 130 frequencies" in out
+    assert max(map(len, out.splitlines())) <= 120
+    for name, bounds in (("rank_correlation", [-0.1, 0.4]), ("derivative_rms_rank_correlation", [0.2, 0.6])):
+        result[f"{name}_interval"] = bounds
+    show(heatmap_table(content, every_ring=False))
+    assert "not shown to rank the frequencies of this model: flips;" in capsys.readouterr().out
+
+
+def test_a_sample_too_small_to_rank_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, *RUN, "--first-order", "--sample", "2")
+    assert code == 0
+    assert "a rank correlation is null" in out
+    assert "not shown to rank the frequencies of this model: flips, rms derivative" in out
+
+
+def test_files_hold_the_arrays_and_the_figure(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    names = [tmp_path / f"out{suffix}" for suffix in (".json", ".npz", ".png", ".svg")]
+    code, out, _ = run(
+        capsys, *RUN, "--first-order", "-q", *(word for name in names for word in ("-o", name))
+    )
+    assert (code, out) == (0, "")
+    assert read_document(names[0]) == read_document(names[1])
+    result = read_document(names[0])["result"]
+    with np.load(names[1], allow_pickle=False) as archive:
+        assert archive["digest"].shape == (20, 16)
+        assert archive["correct"].sum() == result["correct"]
+        for name in ("error_rate", "loss_increase", "derivative_rms", "flip_probability"):
+            np.testing.assert_array_equal(archive[name], np.array(result[name], float))
+            assert archive[f"{name}_interval"].shape == (16, 16, 2)
+        assert archive["image_error_rate"].mean() == pytest.approx(np.nanmean(archive["error_rate"]))
+    assert names[2].read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in names[3].read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+def test_figures_are_written_and_equal(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, suffix: str
+) -> None:
+    for name in ("a", "b"):
+        assert run(capsys, *RUN, "--grid", "5", "-q", "-o", tmp_path / f"{name}.{suffix}")[0] == 0
+    assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--l2-norm", "0"), "'0' is not a number above 0 such as 4"),
+        (("--l2-norm", "x"), "'x' is not a number above 0"),
+        (("--l2-norm", "inf"), "'inf' is not a number above 0"),
+        (("--phase", "90"), "'90' is not one of '0', '45', 'random', 'worst-of-two'"),
+        (("--grid", "0"), "0 is not in the range x>=1"),
+        (("--sample", "5"), "--sample goes with --first-order"),
+    ],
+)
+def test_settings_out_of_range_are_usage_errors(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, str], message: str
+) -> None:
+    code, out, err = run(capsys, *RUN, *words)
+    assert (code, out) == (2, "")
+    assert message in " ".join(err.split())
+
+
+def test_a_grid_larger_than_the_images_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, *RUN, "--grid", "17")
+    assert (code, out) == (4, "")
+    assert "the side of the sub-grid is 17; accepted are whole numbers from 1 to 16" in err
+
+
+def test_data_are_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "heatmap", DIGITS / "normal.onnx")
+    assert code == 2
+    assert "heatmap needs images to add frequencies to: --data SRC" in err
+
+
+def test_interrupted_run_resumes_to_the_same_document(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from specprobe.runtime.network import Network
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    words = (*RUN, "--grid", "3")
+    whole = document(capsys, *words)
+    logits, calls = Network.logits, []
+
+    def interrupted(self: Network, images: Any) -> Any:
+        calls.append(len(images))
+        if sum(calls) > 16 * 6:  # in the second shard
+            raise KeyboardInterrupt
+        return logits(self, images)
+
+    monkeypatch.setattr(Network, "logits", interrupted)
+    code, out, err = run(capsys, *words)
+    assert (code, out) == (130, "")
+    assert "--resume" in err
+    calls.clear()
+
+    def counting(self: Network, images: Any) -> Any:
+        calls.append(len(images))
+        return logits(self, images)
+
+    monkeypatch.setattr(Network, "logits", counting)
+    resumed = document(capsys, *words, "--resume")
+    assert resumed["result"] == whole["result"]
+    assert resumed["data"] == whole["data"]
+    assert sum(calls) == 4 * 6, "only the four images of the second shard, clean and under five frequencies"
+
+
+@pytest.mark.assets
+def test_first_order_is_doubted_where_it_does_not_rank(
+    assets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = assets / "models" / "cifar10_ada_resnet4b_pgd.onnx"
+    data = assets / "data" / "cifar10_lossless_test.npz"
+    content = document(capsys, "heatmap", model, "--data", data, "--limit", "100", "--first-order")
+    assert content["result"]["rank_correlation"] < 0.3
+    show(heatmap_table(content, every_ring=False))
+    assert "not shown to rank the frequencies of this model: flips, rms derivative" in capsys.readouterr().out
