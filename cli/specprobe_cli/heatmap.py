@@ -1,13 +1,14 @@
 """``specprobe heatmap``: which single frequency, added to an image, breaks a model."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from specprobe_cli import options
-from specprobe_cli.output import check_destinations, deliver
+from specprobe_cli.output import check_destinations, deliver_measured
 
 __all__ = ["command"]
 
@@ -100,8 +101,7 @@ def command(
     """  # noqa: D301 - \b is click's mark for lines to keep
     from specprobe.analysis.heatmap import HEATMAP_SHARD_IMAGES, fourier_heatmap
     from specprobe.graph.load import open_model
-    from specprobe.provenance import data_facts, model_facts, provenance
-    from specprobe.results import document
+    from specprobe.provenance import data_facts, model_facts
     from specprobe.streaming import Checkpoint
 
     check_destinations(destination)
@@ -152,27 +152,19 @@ def command(
             progress=progress,
         )
 
-    def table() -> Any:
+    def table(content: Mapping[str, Any]) -> Any:
         from specprobe_cli.heatmap_table import heatmap_table
 
         return heatmap_table(content, every_ring=verbose)
 
-    def figure() -> Any:
-        from specprobe.report.figures import draw
-
-        return draw(result, title=file.path.name)
-
-    content = document(
+    deliver_measured(
         result,
+        title=file.path.name,
         model=facts,
-        data=data_facts(images, result.image_digest),
-        provenance=provenance(settings, argv=options.command_line()),
-    )
-    deliver(
-        content,
-        arrays=result.arrays(),
+        images=images,
+        settings=settings,
+        argv=options.command_line(),
         table=table,
-        figure=figure,
         destinations=destination,
         as_json=as_json,
         quiet=quiet,

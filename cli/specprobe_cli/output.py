@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.console import Console, RenderableType
 
-__all__ = ["check_destinations", "deliver", "interval", "number", "size"]
+__all__ = ["check_destinations", "deliver", "deliver_measured", "interval", "number", "size"]
 
 SUFFIXES = (".json", ".npz", ".png", ".svg")
 
@@ -85,6 +85,68 @@ def deliver(
         sys.stdout.write(dump_json(content))
     elif not quiet:
         show(table())
+
+
+def deliver_measured(
+    result: Any,
+    /,
+    *,
+    title: str,
+    model: Mapping[str, Any],
+    images: Any,
+    settings: dict[str, Any],
+    argv: Sequence[str],
+    table: "Callable[[Mapping[str, Any]], RenderableType]",
+    destinations: Sequence[Path],
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Write, print and show what was measured on images.
+
+    Parameters
+    ----------
+    result : Packable
+        With ``arrays`` and the images' digests.
+    title : str
+        Of the figure.
+    model : mapping
+        Facts of the model.
+    images : ImageSource
+        What was looked at.
+    settings : dict
+        Of the run.
+    argv : sequence of str
+        The command line.
+    table : callable
+        Makes what people see, of the document.
+    destinations : sequence of pathlib.Path
+        From ``-o``.
+    as_json, quiet : bool
+        From ``--json`` and ``--quiet``.
+    """
+    from specprobe.provenance import data_facts, provenance
+    from specprobe.results import document
+
+    def figure() -> "Figure":
+        from specprobe.report.figures import draw
+
+        return draw(result, title=title)
+
+    content = document(
+        result,
+        model=model,
+        data=data_facts(images, result.image_digest),
+        provenance=provenance(settings, argv=argv),
+    )
+    deliver(
+        content,
+        arrays=result.arrays(),
+        table=partial(table, content),
+        figure=figure,
+        destinations=destinations,
+        as_json=as_json,
+        quiet=quiet,
+    )
 
 
 def _write(text: bytes, file: IO[bytes]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from specprobe.analysis.per_image import join, same
 from specprobe.arrays import Array, namespace, to_host
 from specprobe.errors import DataError, EmptyInput, InvalidNumbers
 from specprobe.findings import Finding
@@ -100,8 +101,8 @@ class Accuracy:
             correct=self.correct + other.correct,
             class_histogram=_add(self.class_histogram, other.class_histogram),
             prediction_histogram=_add(self.prediction_histogram, other.prediction_histogram),
-            image_correct=_join(self.image_correct, other.image_correct),
-            image_digest=_join(self.image_digest, other.image_digest),
+            image_correct=join(self.image_correct, other.image_correct),
+            image_digest=join(self.image_digest, other.image_digest),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -146,8 +147,8 @@ class Accuracy:
             return NotImplemented
         return (
             self.to_dict() == other.to_dict()
-            and _same(self.image_correct, other.image_correct)
-            and _same(self.image_digest, other.image_digest)
+            and same(self.image_correct, other.image_correct)
+            and same(self.image_digest, other.image_digest)
         )
 
     __hash__ = None  # type: ignore[assignment]
@@ -374,11 +375,3 @@ def _histogram(values: "NDArray[Any]") -> dict[str, int]:
 def _add(left: dict[str, int], right: dict[str, int]) -> dict[str, int]:
     total = Counter(left) + Counter(right)
     return {name: total[name] for name in sorted(total, key=int)}
-
-
-def _same(left: Any, right: Any) -> bool:
-    return left is right if left is None or right is None else np.array_equal(left, right)
-
-
-def _join(left: Any, right: Any) -> Any:
-    return None if left is None or right is None else np.concatenate([left, right])

@@ -9,6 +9,7 @@ import numpy as np
 from specprobe.analysis.accuracy import Accuracy, chance_findings
 from specprobe.analysis.band_document import band_document, band_fields
 from specprobe.analysis.band_filters import PassFilters
+from specprobe.analysis.per_image import join, same
 from specprobe.analysis.saturation import Saturation, saturation
 from specprobe.errors import InputMismatch
 from specprobe.findings import Finding
@@ -243,7 +244,7 @@ class BandAccuracy:
             class_labels=labels,
             class_images=class_images,
             class_correct=class_correct,
-            **{name: _join(getattr(self, name), getattr(other, name)) for name in _PER_IMAGE},
+            **{name: join(getattr(self, name), getattr(other, name)) for name in _PER_IMAGE},
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -299,7 +300,7 @@ class BandAccuracy:
         if not isinstance(other, BandAccuracy):
             return NotImplemented
         return self.to_dict() == other.to_dict() and all(
-            _same(getattr(self, name), getattr(other, name)) for name in _PER_IMAGE
+            same(getattr(self, name), getattr(other, name)) for name in _PER_IMAGE
         )
 
     __hash__ = None  # type: ignore[assignment]
@@ -317,11 +318,3 @@ def _pooled(left: BandAccuracy, right: BandAccuracy) -> tuple[tuple[float, ...],
     apart = other - mean
     variance = (1 - share) * std**2 + share * spread**2 + share * (1 - share) * apart**2
     return tuple((mean + share * apart).tolist()), tuple(np.sqrt(variance).tolist())
-
-
-def _same(left: Any, right: Any) -> bool:
-    return left is right if left is None or right is None else np.array_equal(left, right)
-
-
-def _join(left: Any, right: Any) -> Any:
-    return None if left is None or right is None else np.concatenate([left, right])

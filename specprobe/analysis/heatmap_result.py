@@ -16,6 +16,7 @@ from specprobe.analysis.heatmap_document import (
 )
 from specprobe.analysis.heatmap_first_order import rank_correlation, rank_correlation_interval
 from specprobe.analysis.moments import Moments
+from specprobe.analysis.per_image import join, same
 from specprobe.errors import InputMismatch
 from specprobe.findings import Finding
 from specprobe.intervals import CONFIDENCE, mean_interval, wilson_interval
@@ -302,7 +303,7 @@ class FourierHeatmap:
         ):
             msg = "the results are of different frequencies or orders; accepted are results of the same ones"
             raise InputMismatch(msg)
-        changed: dict[str, Any] = {n: _join(getattr(self, n), getattr(other, n)) for n in _PER_IMAGE}
+        changed: dict[str, Any] = {n: join(getattr(self, n), getattr(other, n)) for n in _PER_IMAGE}
         for name in ("images", "clean_errors", "model_evaluations", "gradient_evaluations", "errors"):
             changed[name] = getattr(self, name) + getattr(other, name)
         for name in ("loss_increase", "derivative_power"):
@@ -364,7 +365,7 @@ class FourierHeatmap:
         """Equal to the bit, per-image arrays included."""
         if not isinstance(other, FourierHeatmap):
             return NotImplemented
-        return all(_same(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+        return all(same(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -383,13 +384,3 @@ class FourierHeatmap:
         if correlation is None:
             return None
         return rank_correlation_interval(correlation, self.frequencies_evaluated, confidence=self.confidence)
-
-
-def _join(left: Any, right: Any) -> Any:
-    return None if left is None or right is None else np.concatenate([left, right])
-
-
-def _same(left: Any, right: Any) -> bool:
-    if not (isinstance(left, np.ndarray) and isinstance(right, np.ndarray)):
-        return bool(left is right or left == right)
-    return left.dtype == right.dtype and np.array_equal(left, right, equal_nan=left.dtype.kind == "f")

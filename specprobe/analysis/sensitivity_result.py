@@ -7,6 +7,7 @@ import numpy as np
 
 from specprobe.analysis.accuracy import Accuracy, chance_findings
 from specprobe.analysis.moments import Moments
+from specprobe.analysis.per_image import join, same
 from specprobe.errors import InputMismatch
 from specprobe.findings import Finding
 from specprobe.intervals import CONFIDENCE, mean_interval
@@ -273,7 +274,7 @@ class FourierSensitivity:
             msg = f"results of different settings cannot be merged: {told}"
             raise InputMismatch(msg)
         changed: dict[str, Any] = {
-            field.name: _join(getattr(self, field.name), getattr(other, field.name)) for field in _per_image()
+            field.name: join(getattr(self, field.name), getattr(other, field.name)) for field in _per_image()
         }
         for name in (*_PROFILES, *NUMBERS):
             if getattr(self, name) is None:
@@ -377,7 +378,7 @@ class FourierSensitivity:
         """Equal to the bit, per-image arrays included."""
         if not isinstance(other, FourierSensitivity):
             return NotImplemented
-        return all(_same(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+        return all(same(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -402,13 +403,3 @@ def _pair(bounds: "NDArray[np.float64] | None") -> Any:
 
 def _array(values: Any) -> "NDArray[np.float64]":
     return np.asarray(values, np.float64)
-
-
-def _join(left: Any, right: Any) -> Any:
-    return None if left is None or right is None else np.concatenate([left, right])
-
-
-def _same(left: Any, right: Any) -> bool:
-    if not (isinstance(left, np.ndarray) and isinstance(right, np.ndarray)):
-        return bool(left is right or left == right or (left != left and right != right))  # noqa: PLR0124 - NaN
-    return left.dtype == right.dtype and np.array_equal(left, right, equal_nan=left.dtype.kind == "f")
