@@ -1,8 +1,9 @@
-"""Peak memory of the streamed accuracy at 10 000 images over that at 1 000, each in a process of its own.
+"""Peak memory of the streamed analyses at 10 000 images over that at 1 000, each in a process of its own.
 
-python benchmarks/memory.py
+python benchmarks/memory.py [--analysis accuracy fourier_sensitivity band_accuracy]
 """
 
+import argparse
 import json
 import resource
 import subprocess
@@ -16,22 +17,29 @@ ROOT = Path(__file__).resolve().parent.parent
 MODEL = ROOT / "models/bands/mid.onnx"
 
 
-def peak(data: Path) -> float:
-    """Peak resident megabytes of a process that computes the accuracy on ``data``."""
+ANALYSES = ("accuracy", "fourier_sensitivity", "band_accuracy")
+BAR = 1.05
+
+
+def peak(analysis: str, data: Path) -> float:
+    """Peak resident megabytes of a process that runs ``analysis`` on ``data``."""
     done = subprocess.run(
-        [sys.executable, __file__, "--measure", str(data)], capture_output=True, text=True, check=True
+        [sys.executable, __file__, "--analysis", analysis, "--measure", str(data)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     megabytes: float = json.loads(done.stdout)
     return megabytes
 
 
-def measure(data: Path) -> None:
-    """Compute the accuracy on ``data`` and print this process's peak memory in megabytes."""
+def measure(analysis: str, data: Path) -> None:
+    """Run ``analysis`` on ``data`` and print this process's peak memory in megabytes."""
     import specprobe
 
     images = specprobe.load_images(data)
     network = specprobe.load(MODEL, image_shape=images.image_shape)
-    specprobe.accuracy(network, images)
+    getattr(specprobe, analysis)(network, images)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
@@ -43,19 +51,26 @@ def write(path: Path, images: int) -> None:
 
 
 def main() -> None:
-    """Measure both and print the ratio."""
+    """Measure each and print the ratios."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--analysis", nargs="+", choices=ANALYSES, default=ANALYSES)
+    parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.measure is not None:
+        measure(chosen.analysis[0], chosen.measure)
+        return
+    print(f"{'analysis':20s} {'1 000, MiB':>10s} {'10 000, MiB':>11s}  ratio (medians of 3)")
     with tempfile.TemporaryDirectory() as folder:
-        peaks = {}
-        for images in (1000, 10_000):
-            path = Path(folder) / f"{images}.npz"
+        data = {images: Path(folder) / f"{images}.npz" for images in (1000, 10_000)}
+        for images, path in data.items():
             write(path, images)
-            peaks[images] = sorted(peak(path) for _ in range(3))[1]
-            print(f"{images:6d} images  {peaks[images]:7.1f} MiB peak, median of 3")
-    print(f"ratio          {peaks[10_000] / peaks[1000]:.3f}")
+        for analysis in chosen.analysis:
+            few, many = (sorted(peak(analysis, path) for _ in range(3))[1] for path in data.values())
+            met = "met" if many / few <= BAR else f"missed by {many / few - BAR:.3f}"
+            print(f"{analysis:20s} {few:10.1f} {many:11.1f}  {many / few:.3f} (≤ {BAR} {met})")
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--measure"]:
-        measure(Path(sys.argv[2]))
-    else:
-        main()
+    main()

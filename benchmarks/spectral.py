@@ -1,6 +1,6 @@
 """Spectral analyses over bare onnxruntime, and the heat map beside a loop in PyTorch, on the same threads.
 
-python benchmarks/spectral.py [MODEL.onnx DATA.npz --mean ... --std ...] [--images 128] [--heatmap-images 32]
+python benchmarks/spectral.py [MODEL.onnx DATA.npz --mean ... --std ...] [--images 512] [--heatmap-images 32]
 
 MODEL takes 32×32 images; without it, ``models/digits`` and a ResNet-50 with He-initialised weights are measured alone.
 What an analysis asks of onnxruntime is recorded, and the very same batches run through the very same sessions once
@@ -90,9 +90,9 @@ def main() -> None:
     parser.add_argument("data", nargs="?", type=Path)
     parser.add_argument("--mean", type=float, nargs="*", default=[0.0])
     parser.add_argument("--std", type=float, nargs="*", default=[1.0])
-    parser.add_argument("--images", type=int, default=128)
+    parser.add_argument("--images", type=int, default=512)
     parser.add_argument("--large-images", type=int, default=8, help="of 224×224 pixels, for the ResNet-50")
-    parser.add_argument("--heatmap-images", type=int, default=32)
+    parser.add_argument("--heatmap-images", type=int, default=32, help="0 leaves the heat map out")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--heatmap-rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
@@ -111,7 +111,7 @@ def main() -> None:
         for case in cases if small is None else [small, *cases]:
             for analysis in (specprobe.fourier_sensitivity, specprobe.band_accuracy):
                 over_runtime(case, analysis, chosen.rounds)
-        if small is not None:
+        if small is not None and chosen.heatmap_images:
             heatmap(small, chosen)
 
 

@@ -4,16 +4,20 @@ The numerical core takes its namespace from the arrays that it is given (NumPy, 
 torch). This module is the one place that knows that libraries differ.
 """
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+import sys
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
 import array_api_compat
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 __all__ = [
     "Array",
+    "carried",
     "contiguous",
     "cuda_stream",
     "cupy_devices",
@@ -26,6 +30,9 @@ __all__ = [
 ]
 
 _DLPACK_CPU = 1
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 Array: TypeAlias = Any
 """An array of any library that follows the array API standard."""
@@ -183,10 +190,33 @@ def cuda_stream(array: Array, /) -> Any | None:
 
         return cupy.cuda.get_current_stream()
     if array_api_compat.is_torch_array(array) and array.device.type == "cuda":
-        import sys
-
         return sys.modules["torch"].cuda.current_stream(array.device)
     return None
+
+
+def carried(function: "Callable[P, R]", /) -> "Callable[P, R]":
+    """``function``, for another thread to call: on the CUDA device and stream that CuPy uses in this one.
+
+    Parameters
+    ----------
+    function : callable
+        Whose arrays may live on a GPU.
+
+    Returns
+    -------
+    callable
+        The same function where CuPy has not been imported.
+    """
+    cupy = sys.modules.get("cupy")
+    if cupy is None:
+        return function
+    device, stream = cupy.cuda.Device(), cupy.cuda.get_current_stream()
+
+    def called(*args: "P.args", **kwargs: "P.kwargs") -> "R":
+        with device, stream:
+            return function(*args, **kwargs)
+
+    return called
 
 
 def cupy_devices() -> list[str] | str:

@@ -9,7 +9,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Batch", "Classifier", "Convolution", "DifferentiableClassifier", "ImageSource"]
+__all__ = [
+    "Batch",
+    "Classifier",
+    "Convolution",
+    "DifferentiableClassifier",
+    "ImageSource",
+    "JointClassifier",
+]
 
 
 @runtime_checkable
@@ -85,6 +92,49 @@ class DifferentiableClassifier(Classifier, Protocol):
         Returns
         -------
         array, shape (N, C, H, W)
+            With respect to the pixels.
+        """
+        ...
+
+
+@runtime_checkable
+class JointClassifier(DifferentiableClassifier, Protocol):
+    """A classifier whose logits come with its gradient, at no further cost."""
+
+    def logits_and_gradient(
+        self, images: Array, labels: Array, /, *, loss: str = "cross-entropy", targets: Array | None = None
+    ) -> tuple[Array, Array, Array]:
+        """Logits, losses, and the gradient of the sum of the losses, in one run.
+
+        Parameters
+        ----------
+        images, labels, loss, targets
+            As of :meth:`DifferentiableClassifier.gradient`.
+
+        Returns
+        -------
+        logits : array, shape (N, K)
+            As of :meth:`Classifier.logits`, to rounding.
+        losses : array, shape (N,)
+            One an image.
+        d_images : array, shape (N, C, H, W)
+            With respect to the pixels.
+        """
+        ...
+
+    def logits_and_vjp(self, images: Array, cotangent: Array, /) -> tuple[Array, Array]:
+        """Logits, and the gradient of ``sum(cotangent * logits(images))``, in one run.
+
+        Parameters
+        ----------
+        images, cotangent
+            As of :meth:`DifferentiableClassifier.vjp`.
+
+        Returns
+        -------
+        logits : array, shape (N, K)
+            As of :meth:`Classifier.logits`, to rounding.
+        d_images : array, shape (N, C, H, W)
             With respect to the pixels.
         """
         ...

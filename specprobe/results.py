@@ -47,6 +47,7 @@ _TYPES = {
     "fourier_heatmap": "specprobe.analysis.heatmap_result:FourierHeatmap",
     "fourier_sensitivity": "specprobe.analysis.sensitivity_result:FourierSensitivity",
     "inspection": "specprobe.analysis.inspection:Inspection",
+    "measurements": "specprobe.workflow.measurements:Measurements",  # in checkpoints alone
 }
 
 
@@ -249,28 +250,31 @@ def read_document(path: str | Path, /) -> dict[str, Any]:
 
 
 def pack(result: Any, /) -> tuple[str, dict[str, Any]]:
-    """Every field of a flat result, exactly.
+    """Every field of a result, exactly.
 
     Parameters
     ----------
     result : Result
-        Fields are numbers, strings, None, and arrays, or (nested) tuples of these.
+        Fields are numbers, strings, None, and arrays, or (nested) tuples of these; or results themselves.
 
     Returns
     -------
     scalars : str
         JSON text; a float survives it bit for bit.
     arrays : dict of str to numpy.ndarray
-        By field name.
+        By field name; those of an inner result after its own field's name and a slash.
     """
-    scalars, arrays = {}, {}
+    scalars, inner, arrays = {}, {}, {}
     for field in fields(result):
         value = getattr(result, field.name)
-        if value is None or isinstance(value, bool | int | float | str | tuple | list | dict):
+        if is_dataclass(value) and hasattr(value, "kind"):
+            inner[field.name], held = pack(value)
+            arrays |= {f"{field.name}/{name}": array for name, array in held.items()}
+        elif value is None or isinstance(value, bool | int | float | str | tuple | list | dict):
             scalars[field.name] = value
         else:
             arrays[field.name] = to_host(value)
-    return json.dumps({"kind": result.kind, "fields": scalars}), arrays
+    return json.dumps({"kind": result.kind, "fields": scalars, "inner": inner}), arrays
 
 
 def unpack(scalars: str, arrays: Mapping[str, Any], /) -> Any:
@@ -290,7 +294,12 @@ def unpack(scalars: str, arrays: Mapping[str, Any], /) -> Any:
     """
     content = json.loads(scalars)
     values = {name: _as_tuple(value) for name, value in content["fields"].items()}
-    return result_type(content["kind"])(**values, **arrays)
+    for name, text in content["inner"].items():
+        start = f"{name}/"
+        held = {key.removeprefix(start): array for key, array in arrays.items() if key.startswith(start)}
+        values[name] = unpack(text, held)
+    own = {name: array for name, array in arrays.items() if "/" not in name}
+    return result_type(content["kind"])(**values, **own)
 
 
 def _as_tuple(value: Any) -> Any:

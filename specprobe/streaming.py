@@ -21,6 +21,7 @@ import numpy as np
 
 from specprobe.errors import CheckpointError, DataError, EmptyInput
 from specprobe.files import write_atomically
+from specprobe.pipeline import Staged
 from specprobe.results import pack, save_arrays, unpack
 
 __all__ = ["SHARD_IMAGES", "Checkpoint", "Mergeable", "Shard", "map_reduce", "shards"]
@@ -210,7 +211,7 @@ def map_reduce(
     ----------
     step : callable
         From a shard to a mergeable result. Picklable where the executor needs it: freeze settings with
-        ``functools.partial``.
+        ``functools.partial``. The stages of a :class:`~specprobe.pipeline.Staged` overlap where there is no executor.
     shards : sequence of Shard
         One or more.
     executor : concurrent.futures.Executor, optional
@@ -268,6 +269,9 @@ def map_reduce(
 
 
 def _serial(step: Callable[[Shard], R], left: Sequence[Shard]) -> Generator[R, None, None]:
+    if isinstance(step, Staged):
+        yield from step.over(left)
+        return
     for shard in left:
         yield step(shard)
 

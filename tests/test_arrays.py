@@ -1,6 +1,7 @@
 """What libraries of arrays do differently."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,17 @@ import numpy as np
 import pytest
 
 from specprobe import arrays
-from specprobe.arrays import contiguous, cuda_stream, device, from_dlpack, is_numpy, like, namespace, to_host
+from specprobe.arrays import (
+    carried,
+    contiguous,
+    cuda_stream,
+    device,
+    from_dlpack,
+    is_numpy,
+    like,
+    namespace,
+    to_host,
+)
 
 
 @pytest.mark.parametrize("xp", [np, array_api_strict])
@@ -162,3 +173,15 @@ def test_cupy_itself() -> None:
     assert contiguous(array.T).flags.c_contiguous
     assert isinstance(like(np.ones(2, np.float32), array), real.ndarray)
     assert cuda_stream(array) == real.cuda.get_current_stream()
+
+
+def test_without_cupy_nothing_is_carried() -> None:
+    if "cupy" not in sys.modules:
+        assert carried(np.sum) is np.sum
+
+
+@pytest.mark.cuda
+def test_device_and_stream_are_carried_into_another_thread() -> None:
+    cupy = pytest.importorskip("cupy")
+    with cupy.cuda.Stream(non_blocking=True) as stream, ThreadPoolExecutor(1) as thread:
+        assert thread.submit(carried(cupy.cuda.get_current_stream)).result() == stream

@@ -13,7 +13,7 @@ CLI = ROOT.parent / "cli" / "specprobe_cli"
 
 GROUND = {"files", "errors", "findings", "recipe", "intervals", "randomness"}
 ARRAYS = GROUND | {"arrays"}
-PIXELS = ARRAYS | {"protocols", "results", "streaming", "images"}
+PIXELS = ARRAYS | {"pipeline", "protocols", "results", "streaming", "images"}
 NUMERICS = PIXELS | {"spectral"}
 GRAPHS = {"errors", "files", "findings", "recipe", "arrays", "protocols"}
 
@@ -28,12 +28,13 @@ LAYERS: dict[str, set[str]] = {
     "arrays": GROUND,
     "protocols": ARRAYS,
     "results": ARRAYS | {"protocols"},
-    "streaming": ARRAYS | {"protocols", "results"},
+    "pipeline": ARRAYS,
+    "streaming": ARRAYS | {"pipeline", "protocols", "results"},
     "images": ARRAYS | {"protocols"},
     "provenance": ARRAYS | {"protocols", "results", "version"},
     "spectral": ARRAYS | {"protocols"},
     "analysis": NUMERICS,
-    "attacks": NUMERICS,
+    "attacks": NUMERICS | {"analysis"},
     "graph": GRAPHS,
     "autodiff": GRAPHS | {"graph", "randomness"},
     "runtime": NUMERICS | {"graph", "autodiff", "version"},

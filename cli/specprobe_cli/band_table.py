@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-__all__ = ["band_tables"]
+__all__ = ["band_curves", "band_tables", "radius_95"]
 
 SHOWN_CLASSES = 100
 _NUMBERS_WIDTH = 78  # all columns but the drawings
@@ -42,15 +42,34 @@ def band_tables(content: "Mapping[str, Any]", /, *, every_class: bool) -> "Rende
         Tables one below the other.
     """
     result = content["result"]
+    parts = band_curves(result, content["model"]["file"])
+    if every_class and result["per_class"]:
+        parts += [_classes(result), Text("")]
+    parts += [_clean(result, content["data"]), *radius_95(result), Text(_told(result), style="dim")]
+    return Group(*parts, *findings_lines(result["findings"], everything=every_class))
+
+
+def band_curves(result: "Mapping[str, Any]", title: str, /) -> "list[RenderableType]":
+    """Accuracy and agreement filter by filter.
+
+    Parameters
+    ----------
+    result : mapping
+        ``result`` of a document of kind ``band_accuracy``.
+    title : str
+        Above the first table.
+
+    Returns
+    -------
+    list of rich renderable
+        A table for each pair of complementary filters, an empty line below each.
+    """
     parts: list[RenderableType] = []
     for kept, removed, label, names in _PAIRS:
         if result[kept]:
-            title = content["model"]["file"] if not parts else ""
-            parts += [_pair(result, result[kept], result[removed], label, names, title), Text("")]
-    if every_class and result["per_class"]:
-        parts += [_classes(result), Text("")]
-    parts += [_summary(result, content["data"]), Text(_told(result), style="dim")]
-    return Group(*parts, *findings_lines(result["findings"], everything=every_class))
+            pair = _pair(result, result[kept], result[removed], label, names, "" if parts else title)
+            parts += [pair, Text("")]
+    return parts
 
 
 def _pair(
@@ -110,28 +129,36 @@ def _classes(result: "Mapping[str, Any]") -> Table:
     return table
 
 
-def _summary(result: "Mapping[str, Any]", data: "Mapping[str, Any]") -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column()
-    source = data.get("name", "the data")
-    told = Text(f"{result['images']} images of {source}", style="dim")
-    if result["clean_accuracy"] is not None:
-        line = Text(interval(result["clean_accuracy"], result["clean_accuracy_interval"]))
-        line.append(f"  ({told.plain}; chance {result['chance']:.3f})", style="dim")
-        table.add_row("clean accuracy", line)
-    else:
-        table.add_row("images", told)
-    if result["radius_95"] is not None:
-        low, high = result["radius_95_interval"]
-        bounds = f"[{low:g}, {'–' if high is None else f'{high:g}'}]"
-        table.add_row(
-            "radius_95",
-            Text(f"{result['radius_95']:g} {bounds}").append(
-                "  (cycles per image; low-pass that keeps 95 % of the clean accuracy)", style="dim"
-            ),
-        )
-    return table
+def radius_95(result: "Mapping[str, Any]", /) -> list[Text]:
+    """Cut-off of the low-pass that is enough.
+
+    Parameters
+    ----------
+    result : mapping
+        ``result`` of a document of kind ``band_accuracy``.
+
+    Returns
+    -------
+    list of Text
+        One line, or none where there is no such radius.
+    """
+    if result["radius_95"] is None:
+        return []
+    low, high = result["radius_95_interval"]
+    line = Text("radius_95  ", style="bold")
+    line.append(f"{result['radius_95']:g} [{low:g}, {'–' if high is None else f'{high:g}'}]", style="")
+    line.append("  (cycles per image; low-pass that keeps 95 % of the clean accuracy)", style="dim")
+    return [line]
+
+
+def _clean(result: "Mapping[str, Any]", data: "Mapping[str, Any]") -> Text:
+    told = f"{result['images']} images of {data.get('name', 'the data')}"
+    if result["clean_accuracy"] is None:
+        return Text(told, style="dim")
+    line = Text("clean accuracy  ", style="bold")
+    line.append(interval(result["clean_accuracy"], result["clean_accuracy_interval"]), style="")
+    line.append(f"  ({told}; chance {result['chance']:.3f})", style="dim")
+    return line
 
 
 def _told(result: "Mapping[str, Any]") -> str:

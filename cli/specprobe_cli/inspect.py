@@ -14,12 +14,19 @@ __all__ = ["command"]
 @click.command("inspect")
 @options.model_argument
 @options.data_options
+@click.option(
+    "--skip",
+    type=click.Choice(["sensitivity", "bands"]),
+    multiple=True,
+    help="Leave out what is measured on --data beside the accuracy; repeatable.",
+)
 @options.recipe_options
 @options.run_options
 @options.limits_option
 @options.common_options
 def command(
     model: Path,
+    skip: tuple[str, ...],
     allow_domains: tuple[str, ...],
     destination: tuple[Path, ...],
     *,
@@ -28,7 +35,7 @@ def command(
     verbose: bool,
     **run: Any,
 ) -> None:
-    """Survey MODEL, its filters and, with --data, its accuracy.
+    """Survey MODEL and its filters; with --data, also its accuracy, Fourier sensitivity and band accuracy.
 
     \b
     specprobe inspect model.onnx
@@ -40,6 +47,7 @@ def command(
     from specprobe.results import document
     from specprobe.streaming import Checkpoint
     from specprobe.workflow.inspection import inspect_model
+    from specprobe.workflow.measurements import ANALYSES
 
     check_destinations(destination)
     chosen = options.RunOptions(**run)
@@ -47,7 +55,7 @@ def command(
     network, images, data, settings = None, None, None, {}
     if chosen.data is not None:
         network, images = options.open_run(file, chosen)
-        settings = chosen.settings(network)
+        settings = chosen.settings(network) | {"analyses": [name for name in ANALYSES if name not in skip]}
     count = images.images if images is not None else 0
     facts = model_facts(file, network)
     checkpoint = None
@@ -56,24 +64,21 @@ def command(
         checkpoint = Checkpoint.of(run_id, resume=chosen.resume)
     with (
         options.executor_of(chosen.dask) as executor,
-        options.progress_bar(count, "accuracy", quiet=quiet) as progress,
+        options.progress_bar(count, "images", quiet=quiet) as progress,
     ):
         inspected = inspect_model(
             file,
             network,
             images,
+            analyses=[name for name in ANALYSES if name not in skip],
             batch_size=chosen.batch_size,
             executor=executor,
             checkpoint=checkpoint,
             progress=progress,
         )
     result = inspected.result
-    measured = result.accuracy
-    arrays: dict[str, Any] = {}
     if images is not None:
-        data = data_facts(images, None if measured is None else measured.image_digest)
-    if measured is not None:
-        arrays = {"correct": measured.image_correct, "digest": measured.image_digest}
+        data = data_facts(images, result.image_digest)
 
     def table() -> Any:
         from specprobe_cli.tables import inspection_tables
@@ -90,7 +95,7 @@ def command(
     )
     deliver(
         content,
-        arrays=arrays,
+        arrays=result.arrays(),
         table=table,
         figure=figure,
         destinations=destination,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-__all__ = ["bar", "sensitivity_table"]
+__all__ = ["bar", "sensitivity_profile", "sensitivity_table"]
 
 SHOWN_ROWS = 16
 _NUMBERS_WIDTH = 50  # all columns but the drawing
@@ -38,15 +38,34 @@ def sensitivity_table(content: "Mapping[str, Any]", /, *, every_ring: bool) -> "
         Tables one below the other.
     """
     result = content["result"]
-    parts: list[RenderableType] = [
-        _profile(result, content["model"]["file"], every_ring=every_ring),
-        Text(""),
-        _summary(result),
+    return Group(
+        sensitivity_profile(result, content["model"]["file"], every_ring=every_ring),
         *_accuracy(result, content["data"]),
-        Text(_told(result), style="dim"),
         *findings_lines(result["findings"], everything=every_ring),
-    ]
-    return Group(*parts)
+    )
+
+
+def sensitivity_profile(
+    result: "Mapping[str, Any]", title: str, /, *, every_ring: bool = False
+) -> "RenderableType":
+    """Profile and summary of a sensitivity.
+
+    Parameters
+    ----------
+    result : mapping
+        ``result`` of a document of kind ``fourier_sensitivity``.
+    title : str
+        Above the table.
+    every_ring : bool
+        A row a ring; otherwise neighbouring rings share a row where there are many.
+
+    Returns
+    -------
+    rich renderable
+        Tables one below the other.
+    """
+    profile = _profile(result, title, every_ring=every_ring)
+    return Group(profile, Text(""), _summary(result), Text(_told(result), style="dim"))
 
 
 def bar(value: float, reference: float, /, *, full: float, width: int) -> str:

@@ -92,6 +92,7 @@ def inspection_tables(content: "Mapping[str, Any]", /, *, every_layer: bool) -> 
     parts += [filter_table(filters, "Convolution filters", every_layer=every_layer), Text("")]
     if result["accuracy"] is not None:
         parts.append(_accuracy(result, content["data"]))
+    parts += _measured(content)
     parts += findings_lines(result["findings"], everything=every_layer)
     return Group(*parts)
 
@@ -150,6 +151,24 @@ def _accuracy(result: "Mapping[str, Any]", data: "Mapping[str, Any]") -> "Render
     line.append(f"  ({percent}; {detail['correct']} of {detail['images']} images of {source}; ", style="dim")
     line.append(f"chance {detail['chance']:.3f})", style="dim")
     return line
+
+
+def _measured(content: "Mapping[str, Any]") -> "list[RenderableType]":
+    """Tables of the analyses within an inspection."""
+    from specprobe_cli.band_table import band_curves, radius_95
+    from specprobe_cli.sensitivity_table import sensitivity_profile
+
+    result = content["result"]
+    parts: list[RenderableType] = []
+    if result["sensitivity"] is not None:
+        parts += [
+            Text(""),
+            sensitivity_profile(result["sensitivity"], "Sensitivity: power of the input gradient"),
+        ]
+    if result["bands"] is not None:
+        parts += [Text(""), *band_curves(result["bands"], "Bands: accuracy on filtered images")]
+        parts += radius_95(result["bands"])
+    return [*parts, Text("")] if parts else []
 
 
 def findings_lines(findings: "Sequence[Mapping[str, Any]]", /, *, everything: bool) -> "list[RenderableType]":

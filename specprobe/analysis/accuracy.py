@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from specprobe.analysis.per_image import join, same
+from specprobe.analysis.source import check_labels, read
 from specprobe.arrays import Array, namespace, to_host
 from specprobe.errors import DataError, EmptyInput, InvalidNumbers
 from specprobe.findings import Finding
 from specprobe.intervals import CONFIDENCE, wilson_interval
+from specprobe.pipeline import Staged
 from specprobe.streaming import SHARD_IMAGES, Checkpoint, map_reduce, shards
 
 if TYPE_CHECKING:
@@ -21,9 +23,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from specprobe.protocols import Batch, Classifier, ImageSource
-    from specprobe.streaming import Shard
 
-__all__ = ["Accuracy", "accuracy", "batch_logits", "chance_findings", "check_labels", "counted"]
+__all__ = [
+    "Accuracy",
+    "accuracy",
+    "batch_logits",
+    "chance_findings",
+    "check_labels",
+    "check_logits",
+    "counted",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -201,19 +210,46 @@ def accuracy(
     ValueError
         If ``batch_size`` is below 1.
     """
-    if batch_size < 1:
-        msg = f"batch_size is {batch_size}; accepted are whole numbers from 1"
-        raise ValueError(msg)
+    step = accuracy_step(classifier, batch_size=batch_size, confidence=confidence)
     count = images.images if limit is None else min(limit, images.images)
     labels = images.labels
     if labels is None:
         msg = "the images have no labels, so there is no accuracy; give them with --labels FILE"
         raise DataError(msg)
     check_labels(labels[:count], classifier.classes, images.class_names)
-    step = partial(_step, classifier, images, batch_size, confidence)
     return map_reduce(
-        step, shards(count, size=SHARD_IMAGES), executor=executor, checkpoint=checkpoint, progress=progress
+        Staged((partial(read, images), *step.stages)),
+        shards(count, size=SHARD_IMAGES),
+        executor=executor,
+        checkpoint=checkpoint,
+        progress=progress,
     )
+
+
+def accuracy_step(
+    classifier: "Classifier", /, *, batch_size: int = 32, confidence: float = CONFIDENCE
+) -> Staged[Accuracy]:
+    """From the images of one shard to the accuracy on them.
+
+    Parameters
+    ----------
+    classifier, batch_size, confidence
+        As of :func:`accuracy`.
+
+    Returns
+    -------
+    Staged
+        Takes a :class:`~specprobe.protocols.Batch`.
+
+    Raises
+    ------
+    ValueError
+        If ``batch_size`` is below 1.
+    """
+    if batch_size < 1:
+        msg = f"batch_size is {batch_size}; accepted are whole numbers from 1"
+        raise ValueError(msg)
+    return Staged((partial(_of_batch, classifier, batch_size, confidence),))
 
 
 def batch_logits(classifier: "Classifier", images: Array, /, *, start: int, batch_size: int) -> Array:
@@ -246,6 +282,26 @@ def batch_logits(classifier: "Classifier", images: Array, /, *, start: int, batc
         classifier.logits(images[i : min(i + batch_size, count), ...]) for i in range(0, count, batch_size)
     ]
     logits = parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
+    check_logits(logits, start=start)
+    return logits
+
+
+def check_logits(logits: Array, /, *, start: int) -> None:
+    """Refuse logits that are no numbers.
+
+    Parameters
+    ----------
+    logits : array, shape (N, K)
+        Of consecutive images.
+    start : int
+        Index of the first image in its source.
+
+    Raises
+    ------
+    InvalidNumbers
+        If a logit is NaN or infinite; names the image.
+    """
+    xp = namespace(logits)
     fine = to_host(xp.all(xp.isfinite(logits), axis=1))
     if not fine.all():
         bad = int(np.argmin(fine))
@@ -254,16 +310,9 @@ def batch_logits(classifier: "Classifier", images: Array, /, *, start: int, batc
             f"({int((~fine).sum())} of {fine.size} images here): check the preprocessing recipe and the export"
         )
         raise InvalidNumbers(msg)
-    return logits
 
 
-def _step(
-    classifier: "Classifier", source: "ImageSource", batch_size: int, confidence: float, shard: "Shard"
-) -> Accuracy:
-    return _of_batch(classifier, source.read(*shard), batch_size, confidence)
-
-
-def _of_batch(classifier: "Classifier", batch: "Batch", batch_size: int, confidence: float) -> Accuracy:
+def _of_batch(classifier: "Classifier", batch_size: int, confidence: float, batch: "Batch") -> Accuracy:
     labels = batch.labels
     if labels is None:
         msg = "the images have no labels, so there is no accuracy; give them with --labels FILE"
@@ -333,38 +382,6 @@ def chance_findings(measured: Accuracy, /) -> tuple[Finding, ...]:
         "check --mean, --std, --range, --layout, --channel-order and --class-map"
     )
     return (Finding(level="warning", code="chance-level", message=message),)
-
-
-def check_labels(labels: "NDArray[np.int64]", classes: int, names: tuple[str, ...] | None, /) -> None:
-    """Refuse labels that the classifier has no class for.
-
-    Parameters
-    ----------
-    labels : numpy.ndarray of int64, shape (N,)
-        Model classes.
-    classes : int
-        How many the classifier has.
-    names : tuple of str or None
-        Names that the data itself gives to its classes.
-
-    Raises
-    ------
-    DataError
-        If a label is no class, or there are as many names as another number of classes.
-    """
-    if names is not None and len(names) != classes:
-        msg = (
-            f"the data has {len(names)} classes ({', '.join(names[:3])}, …), the model has {classes}; "
-            "say which is which with --class-map FILE"
-        )
-        raise DataError(msg)
-    if labels.size and (labels.min() < 0 or labels.max() >= classes):
-        wrong = int(np.argmax((labels < 0) | (labels >= classes)))
-        msg = (
-            f"label {int(labels[wrong])} of image {wrong} is no class of the model, which has {classes} "
-            f"(0 to {classes - 1}); map the labels with --class-map FILE"
-        )
-        raise DataError(msg)
 
 
 def _histogram(values: "NDArray[Any]") -> dict[str, int]:

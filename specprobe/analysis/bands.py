@@ -1,5 +1,6 @@
 """Which spatial frequencies a classifier needs, and which are enough for it."""
 
+from contextlib import closing
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -8,10 +9,11 @@ import numpy as np
 
 from specprobe.analysis.band_filters import PassFilters
 from specprobe.analysis.band_result import BandAccuracy, histogram
-from specprobe.analysis.source import labelled_source
+from specprobe.analysis.source import labelled_source, read
 from specprobe.arrays import Array, namespace, to_host
 from specprobe.errors import EmptyInput, InvalidNumbers
 from specprobe.intervals import CONFIDENCE
+from specprobe.pipeline import Staged, ahead
 from specprobe.spectral.masks import apply_masks
 from specprobe.streaming import SHARD_IMAGES, Checkpoint, map_reduce, shards
 
@@ -21,10 +23,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from specprobe.protocols import Classifier, ImageSource
-    from specprobe.streaming import Shard
+    from specprobe.protocols import Batch, Classifier, ImageSource
 
-__all__ = ["BandAccuracy", "band_accuracy"]
+__all__ = ["BandAccuracy", "band_accuracy", "band_step"]
 
 
 def band_accuracy(
@@ -106,29 +107,73 @@ def band_accuracy(
     .. [1] H. Wang, X. Wu, Z. Huang, E. P. Xing, High-frequency component helps explain the generalization of
        convolutional neural networks, CVPR 2020. arXiv:1905.13545
     """
+    source, count = labelled_source(classifier, images, labels, limit=limit)
+    step = band_step(
+        classifier,
+        source.image_shape,
+        radii=radii,
+        bands=bands,
+        wedges=wedges,
+        clip=clip,
+        restore_mean=restore_mean,
+        batch_size=batch_size,
+        confidence=confidence,
+    )
+    return map_reduce(
+        Staged((partial(read, source), *step.stages)),
+        shards(count, size=SHARD_IMAGES),
+        executor=executor,
+        checkpoint=checkpoint,
+        progress=progress,
+    )
+
+
+def band_step(
+    classifier: "Classifier",
+    image_shape: tuple[int, int, int],
+    /,
+    *,
+    radii: "Iterable[float] | None" = None,
+    bands: "Iterable[tuple[float, float]]" = (),
+    wedges: "Iterable[tuple[float, float]]" = (),
+    clip: bool = False,
+    restore_mean: bool = False,
+    batch_size: int = 32,
+    confidence: float = CONFIDENCE,
+) -> Staged[BandAccuracy]:
+    """From the images of one shard to the accuracy under each filter.
+
+    Parameters
+    ----------
+    classifier, radii, bands, wedges, clip, restore_mean, batch_size, confidence
+        As of :func:`band_accuracy`.
+    image_shape : (int, int, int)
+        C, H, W.
+
+    Returns
+    -------
+    Staged
+        Takes a :class:`~specprobe.protocols.Batch`.
+
+    Raises
+    ------
+    InputMismatch
+        If a filter is out of range.
+    ValueError
+        If ``batch_size`` is below 1.
+    """
     if batch_size < 1:
         msg = f"batch_size is {batch_size}; accepted are whole numbers from 1"
         raise ValueError(msg)
-    source, count = labelled_source(classifier, images, labels, limit=limit)
-    shape = (source.image_shape[1], source.image_shape[2])
     filters = PassFilters.of(
-        shape, radii=radii, bands=bands, wedges=wedges, clip=clip, mean_restored=restore_mean
+        image_shape[1:], radii=radii, bands=bands, wedges=wedges, clip=clip, mean_restored=restore_mean
     )
-    step = partial(_step, classifier, source, filters, batch_size, confidence)
-    return map_reduce(
-        step, shards(count, size=SHARD_IMAGES), executor=executor, checkpoint=checkpoint, progress=progress
-    )
+    return Staged((partial(_of_batch, classifier, filters, batch_size, confidence),))
 
 
-def _step(
-    classifier: "Classifier",
-    source: "ImageSource",
-    filters: PassFilters,
-    batch_size: int,
-    confidence: float,
-    shard: "Shard",
+def _of_batch(
+    classifier: "Classifier", filters: PassFilters, batch_size: int, confidence: float, batch: "Batch"
 ) -> BandAccuracy:
-    batch = source.read(*shard)
     images, count = batch.images, batch.images.shape[0]
     if count == 0:
         msg = "there are no images to analyse"
@@ -136,10 +181,11 @@ def _step(
     shape = (images.shape[-2], images.shape[-1])
     masks, which = filters.masks(shape)
     blocks = chain((images,), apply_masks(images, masks, clip=filters.clip))
-    answers = [
-        _answers(classifier, part, partial(_place, filters, which, batch.start, count), done)
-        for done, part in _in_batches(blocks, batch_size)
-    ]
+    with closing(ahead(_in_batches(blocks, batch_size))) as filtered:
+        answers = [
+            _answers(classifier, part, partial(_place, filters, which, batch.start, count), done)
+            for done, part in filtered
+        ]
     # By image, then by filter: evaluated once, told for every filter that it stands for.
     predicted, sure = (
         np.concatenate(parts).reshape(-1, count)[which].T for parts in zip(*answers, strict=True)

@@ -1,22 +1,31 @@
 """Gradients of a loss with respect to the images, a shard at a time."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from specprobe.analysis.accuracy import Accuracy, batch_logits, counted
+from specprobe.analysis.accuracy import Accuracy, batch_logits, check_logits, counted
 from specprobe.analysis.source import labelled_source
 from specprobe.arrays import Array, like, namespace, to_host
 from specprobe.errors import DataError, EmptyInput
-from specprobe.protocols import Classifier, DifferentiableClassifier, ImageSource
+from specprobe.protocols import Classifier, DifferentiableClassifier, ImageSource, JointClassifier
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from specprobe.protocols import Batch
 
-__all__ = ["InputGradients", "Target", "checked_source", "input_gradients", "loss_classes", "unit_gradients"]
+__all__ = [
+    "InputGradients",
+    "Target",
+    "checked_source",
+    "input_gradients",
+    "logits_and_gradient",
+    "logits_and_vjp",
+    "loss_classes",
+    "unit_gradients",
+]
 
 Target: TypeAlias = Literal["true", "predicted"]
 """Whose class the loss is of: the label, or the model's own answer."""
@@ -101,6 +110,63 @@ def checked_source(
     return source, count, target or ("predicted" if source.labels is None else "true")
 
 
+def logits_and_gradient(
+    classifier: DifferentiableClassifier,
+    images: Array,
+    labels: Array,
+    /,
+    *,
+    loss: str = "cross-entropy",
+    targets: Array | None = None,
+) -> tuple[Array, Array, Array]:
+    """Logits, losses and their gradients, in one run where the classifier can.
+
+    Parameters
+    ----------
+    classifier : DifferentiableClassifier
+        In one run where it is a :class:`~specprobe.protocols.JointClassifier`; else in two.
+    images, labels, loss, targets
+        As of :meth:`~specprobe.protocols.DifferentiableClassifier.gradient`.
+
+    Returns
+    -------
+    logits : array, shape (N, K)
+        Of the library and device of ``images``.
+    losses : array, shape (N,)
+        One an image.
+    d_images : array, shape (N, C, H, W)
+        Gradient of the sum of the losses.
+    """
+    given: dict[str, Any] = {"loss": loss} if targets is None else {"loss": loss, "targets": targets}
+    if isinstance(classifier, JointClassifier):
+        return classifier.logits_and_gradient(images, labels, **given)
+    return classifier.logits(images), *classifier.gradient(images, labels, **given)
+
+
+def logits_and_vjp(
+    classifier: DifferentiableClassifier, images: Array, cotangent: Array, /
+) -> tuple[Array, Array]:
+    """Logits, and the product of a cotangent with their derivative, in one run where the classifier can.
+
+    Parameters
+    ----------
+    classifier : DifferentiableClassifier
+        In one run where it is a :class:`~specprobe.protocols.JointClassifier`; else in two.
+    images, cotangent
+        As of :meth:`~specprobe.protocols.DifferentiableClassifier.vjp`.
+
+    Returns
+    -------
+    logits : array, shape (N, K)
+        Of the library and device of ``images``.
+    d_images : array, shape (N, C, H, W)
+        Gradient of ``sum(cotangent * logits(images))``.
+    """
+    if isinstance(classifier, JointClassifier):
+        return classifier.logits_and_vjp(images, cotangent)
+    return classifier.logits(images), classifier.vjp(images, cotangent)
+
+
 def input_gradients(
     classifier: DifferentiableClassifier,
     batch: "Batch",
@@ -141,15 +207,20 @@ def input_gradients(
         If a logit is NaN or infinite.
     """
     images = batch.images
-    wanted, measured = loss_classes(
-        classifier, batch, target=target, batch_size=batch_size, confidence=confidence
-    )
-    classes = like(wanted, images)
-    parts = []
+    _some(images)
+    xp = namespace(images)
+    labels = like(_labels(batch), images) if target == "true" else None
+    parts: list[tuple[Array, Array]] = []
     for start in range(0, images.shape[0], batch_size):
-        stop = min(start + batch_size, images.shape[0])
-        parts.append(classifier.gradient(images[start:stop, ...], classes[start:stop], loss=loss)[1])
-    gradients = parts[0] if len(parts) == 1 else namespace(images).concat(parts, axis=0)
+        of = slice(start, min(start + batch_size, images.shape[0]))
+        if labels is not None:
+            logits, _, gradients = logits_and_gradient(classifier, images[of, ...], labels[of], loss=loss)
+        else:
+            logits = classifier.logits(images[of, ...])
+            _, gradients = classifier.gradient(images[of, ...], xp.argmax(logits, axis=1), loss=loss)
+        parts.append((logits, gradients))
+    logits, gradients = (x[0] if len(x) == 1 else xp.concat(x, axis=0) for x in zip(*parts, strict=True))
+    measured = _measured(batch, _predicted(logits, batch.start), confidence)
     return InputGradients(gradients=gradients, accuracy=measured)
 
 
@@ -185,20 +256,35 @@ def loss_classes(
     InvalidNumbers
         If a logit is NaN or infinite.
     """
-    images = batch.images
+    _some(batch.images)
+    logits = batch_logits(classifier, batch.images, start=batch.start, batch_size=batch_size)
+    predicted = _predicted(logits, batch.start)
+    wanted = _labels(batch) if target == "true" else predicted
+    return np.array(wanted, np.int64), _measured(batch, predicted, confidence)
+
+
+def _some(images: Array) -> None:
     if images.shape[0] == 0:
         msg = "there are no images to analyse"
         raise EmptyInput(msg)
-    logits = batch_logits(classifier, images, start=batch.start, batch_size=batch_size)
-    predicted = to_host(namespace(logits).argmax(logits, axis=1)).astype(np.int64)
-    measured = None
-    if batch.labels is not None:
-        measured = counted(batch.labels, predicted, digests=batch.digests, confidence=confidence)
-    elif target == "true":
+
+
+def _labels(batch: "Batch") -> "NDArray[np.int64]":
+    if batch.labels is None:
         msg = "the images have no labels; give them with --labels FILE, or take --target predicted"
         raise DataError(msg)
-    wanted = predicted if batch.labels is None or target == "predicted" else batch.labels
-    return np.array(wanted, np.int64), measured
+    return batch.labels
+
+
+def _predicted(logits: Array, start: int) -> "NDArray[np.int64]":
+    check_logits(logits, start=start)
+    return to_host(namespace(logits).argmax(logits, axis=1)).astype(np.int64)
+
+
+def _measured(batch: "Batch", predicted: "NDArray[np.int64]", confidence: float) -> Accuracy | None:
+    if batch.labels is None:
+        return None
+    return counted(batch.labels, predicted, digests=batch.digests, confidence=confidence)
 
 
 def unit_gradients(gradients: Array, /) -> "tuple[Array, NDArray[np.float64], NDArray[np.bool_]]":

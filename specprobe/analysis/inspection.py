@@ -4,12 +4,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from specprobe.analysis.accuracy import Accuracy
+from specprobe.analysis.band_result import BandAccuracy
 from specprobe.analysis.filters import FilterStatistics
+from specprobe.analysis.sensitivity_result import FourierSensitivity
 from specprobe.findings import Finding
 from specprobe.results import finite
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = ["GradientSupport", "Inspection"]
 
@@ -27,6 +32,9 @@ _SCALARS = (
     "trailing_activation",
 )
 """Fields that a document holds as they are."""
+
+_PARTS: dict[str, Any] = {"sensitivity": FourierSensitivity, "bands": BandAccuracy}
+"""Results within the result."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +86,10 @@ class Inspection:
         What a user should know.
     accuracy : Accuracy or None
         With labelled data.
+    sensitivity : FourierSensitivity or None
+        With data, where the model has a gradient.
+    bands : BandAccuracy or None
+        With data.
     """
 
     kind: ClassVar[str] = "inspection"
@@ -98,6 +110,33 @@ class Inspection:
     gradient: GradientSupport = field(default_factory=GradientSupport)
     findings: tuple[Finding, ...] = ()
     accuracy: Accuracy | None = None
+    sensitivity: FourierSensitivity | None = None
+    bands: BandAccuracy | None = None
+
+    def arrays(self) -> "dict[str, NDArray[Any]]":
+        """What only ``.npz`` files hold.
+
+        Returns
+        -------
+        dict of str to numpy.ndarray
+            ``correct`` and ``digest`` by image, with labels; the arrays of sensitivity and bands after
+            ``sensitivity_`` and ``bands_``, but for the digests, which are the same.
+        """
+        held: dict[str, Any] = {}
+        for name in _PARTS:
+            part = getattr(self, name)
+            arrays = {} if part is None else part.arrays()
+            held |= {"digest": arrays.pop("digest", None)} | held
+            held |= {f"{name}_{key}": array for key, array in arrays.items()}
+        if self.accuracy is not None:
+            held |= {"correct": self.accuracy.image_correct, "digest": self.accuracy.image_digest}
+        return {name: array for name, array in held.items() if array is not None}
+
+    @property
+    def image_digest(self) -> "NDArray[np.uint8] | None":
+        """Which images it was measured on; None without data, and for results read from JSON."""
+        parts = (self.accuracy, self.sensitivity, self.bands)
+        return next((part.image_digest for part in parts if part is not None), None)
 
     def to_dict(self) -> dict[str, Any]:
         """Field names and JSON values.
@@ -105,7 +144,8 @@ class Inspection:
         Returns
         -------
         dict
-            ``accuracy`` is a number, ``accuracy_interval`` its interval; both null without data.
+            ``accuracy`` is a number, ``accuracy_interval`` its interval; both null without data, as are
+            ``sensitivity`` and ``bands``, which hold results of their own.
         """
         filters = self.filters.to_dict()
         measured = self.accuracy.to_dict() if self.accuracy is not None else {}
@@ -124,6 +164,7 @@ class Inspection:
             "accuracy": measured.pop("accuracy", None),
             "accuracy_interval": measured.pop("accuracy_interval", None),
             "accuracy_detail": measured or None,
+            **{name: None if (part := getattr(self, name)) is None else part.to_dict() for name in _PARTS},
         }
 
     @classmethod
@@ -153,4 +194,5 @@ class Inspection:
             ),
             findings=tuple(Finding(**entry) for entry in content["findings"]),
             accuracy=Accuracy.from_dict(content["accuracy_detail"]) if content["accuracy_detail"] else None,
+            **{name: kind.from_dict(content[name]) for name, kind in _PARTS.items() if content.get(name)},
         )

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,9 +17,11 @@ from specprobe.analysis.input_gradients import (
 )
 from specprobe.analysis.moments import moments
 from specprobe.analysis.sensitivity_result import ACCURACY_FIELDS, NUMBERS, FourierSensitivity
+from specprobe.analysis.source import read
 from specprobe.arrays import Array, like, namespace, to_host
 from specprobe.errors import InvalidNumbers
 from specprobe.intervals import CONFIDENCE, check_confidence
+from specprobe.pipeline import Staged
 from specprobe.spectral.power import wedge_sizes, wedge_sums
 from specprobe.spectral.profiles import (
     band_shares,
@@ -37,11 +39,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from specprobe.protocols import Classifier, ImageSource
+    from specprobe.protocols import Batch, Classifier, ImageSource
     from specprobe.spectral.power import Channels
-    from specprobe.streaming import Shard
 
-__all__ = ["FourierSensitivity", "fourier_sensitivity"]
+__all__ = ["FourierSensitivity", "fourier_sensitivity", "sensitivity_step"]
 
 
 def fourier_sensitivity(
@@ -132,30 +133,31 @@ def fourier_sensitivity(
     .. [1] K. Krishnamachari, S.-K. Ng, C.-S. Foo, Fourier sensitivity and regularization of computer vision
        models, TMLR 2023. arXiv:2301.13514
     """
-    if batch_size < 1:
-        msg = f"batch_size is {batch_size}; accepted are whole numbers from 1"
-        raise ValueError(msg)
-    if basis not in TRANSFORMS:
-        msg = f"basis is {basis!r}; accepted are {', '.join(TRANSFORMS)}"
-        raise ValueError(msg)
-    check_confidence(confidence)
-    gradient = method == "gradient"
-    if method not in {"gradient", "finite-difference"}:
+    if method not in _METHODS:
         msg = f"method is {method!r}; accepted are 'gradient' and 'finite-difference'"
         raise ValueError(msg)
     source, count, target = checked_source(
-        classifier, images, labels, target=target, limit=limit, differentiable=gradient
+        classifier, images, labels, target=target, limit=limit, differentiable=method == "gradient"
     )
-    if frequencies_per_ring is not None:
-        _check_drawn(frequencies_per_ring, method, basis, channels, source.image_shape)
-    settings: dict[str, Any] = {"method": method, "loss": loss, "target": target, "confidence": confidence}
-    if not gradient:
-        settings |= {"frequencies_per_ring": frequencies_per_ring, "seed": seed}
-    shape = TRANSFORMS[basis].power_shape(source.image_shape[1:], channels=channels)
-    TRANSFORMS[basis].rings(shape)  # refuses what the basis does not exist for, before anything is run
-    step = partial(_step, classifier, source, channels, basis, batch_size, settings)
-    result = map_reduce(
-        step, shards(count, size=SHARD_IMAGES), executor=executor, checkpoint=checkpoint, progress=progress
+    step = sensitivity_step(
+        classifier,
+        source.image_shape,
+        target=target,
+        method=method,
+        channels=channels,
+        basis=basis,
+        loss=loss,
+        frequencies_per_ring=frequencies_per_ring,
+        seed=seed,
+        batch_size=batch_size,
+        confidence=confidence,
+    )
+    result: FourierSensitivity = map_reduce(
+        Staged((partial(read, source), *step.stages)),
+        shards(count, size=SHARD_IMAGES),
+        executor=executor,
+        checkpoint=checkpoint,
+        progress=progress,
     )
     if not result.averaged:
         msg = (
@@ -164,6 +166,66 @@ def fourier_sensitivity(
         )
         raise InvalidNumbers(msg)
     return result
+
+
+def sensitivity_step(
+    classifier: "Classifier",
+    image_shape: tuple[int, int, int],
+    /,
+    *,
+    target: Target,
+    method: str = "gradient",
+    channels: "Channels" = "power",
+    basis: str = "fourier",
+    loss: str = "cross-entropy",
+    frequencies_per_ring: int | None = None,
+    seed: int = 0,
+    batch_size: int = 32,
+    confidence: float = CONFIDENCE,
+) -> Staged[FourierSensitivity]:
+    """From the images of one shard to their sensitivity: the runtime's stage, and that of the spectra.
+
+    Parameters
+    ----------
+    classifier, method, channels, basis, loss, frequencies_per_ring, seed, batch_size, confidence
+        As of :func:`fourier_sensitivity`.
+    image_shape : (int, int, int)
+        C, H, W.
+    target : {"true", "predicted"}
+        Class that the loss is of.
+
+    Returns
+    -------
+    Staged
+        Takes a :class:`~specprobe.protocols.Batch`.
+
+    Raises
+    ------
+    InputMismatch
+        If the basis does not exist for images of this size.
+    ValueError
+        If a setting is none of those accepted.
+    """
+    if batch_size < 1:
+        msg = f"batch_size is {batch_size}; accepted are whole numbers from 1"
+        raise ValueError(msg)
+    if basis not in TRANSFORMS:
+        msg = f"basis is {basis!r}; accepted are {', '.join(TRANSFORMS)}"
+        raise ValueError(msg)
+    check_confidence(confidence)
+    if frequencies_per_ring is not None:
+        _check_drawn(frequencies_per_ring, method, basis, channels, image_shape)
+    settings: dict[str, Any] = {"method": method, "loss": loss, "target": target, "confidence": confidence}
+    if method != "gradient":
+        settings |= {"frequencies_per_ring": frequencies_per_ring, "seed": seed}
+    shape = TRANSFORMS[basis].power_shape(image_shape[1:], channels=channels)
+    TRANSFORMS[basis].rings(shape)  # refuses what the basis does not exist for, before anything is run
+    return Staged(
+        (
+            partial(_METHODS[method], classifier, channels, batch_size, settings),
+            partial(_analysed, basis, channels),
+        )
+    )
 
 
 def _check_drawn(
@@ -183,30 +245,43 @@ def _check_drawn(
         raise ValueError(msg)
 
 
-def _step(
-    classifier: Any,
-    source: "ImageSource",
-    channels: "Channels",
-    basis: str,
-    batch_size: int,
-    settings: dict[str, Any],
-    shard: "Shard",
-) -> FourierSensitivity:
-    batch = source.read(*shard)
-    target, loss, confidence = settings["target"], settings["loss"], settings["confidence"]
-    if settings["method"] == "gradient":
-        made = input_gradients(
-            classifier, batch, target=target, loss=loss, batch_size=batch_size, confidence=confidence
-        )
-        return _of_gradients(made, TRANSFORMS[basis], channels, batch.digests, settings)
+class _Run(NamedTuple):
+    """What the runtime gave for one shard, and how it was asked."""
+
+    made: InputGradients
+    digests: "NDArray[np.uint8]"
+    settings: dict[str, Any]
+
+
+def _gradients(
+    classifier: Any, _: "Channels", batch_size: int, settings: dict[str, Any], batch: "Batch"
+) -> _Run:
+    made = input_gradients(
+        classifier,
+        batch,
+        target=settings["target"],
+        loss=settings["loss"],
+        batch_size=batch_size,
+        confidence=settings["confidence"],
+    )
+    return _Run(made, batch.digests, settings)
+
+
+def _differences(
+    classifier: Any, channels: "Channels", batch_size: int, settings: dict[str, Any], batch: "Batch"
+) -> _Run:
     classes, measured = loss_classes(
-        classifier, batch, target=target, batch_size=batch_size, confidence=confidence
+        classifier,
+        batch,
+        target=settings["target"],
+        batch_size=batch_size,
+        confidence=settings["confidence"],
     )
     found = finite_differences(
         classifier,
         batch.images,
         classes,
-        loss=loss,
+        loss=settings["loss"],
         channels=channels,
         frequencies_per_ring=settings["frequencies_per_ring"],
         seed=settings["seed"],
@@ -219,8 +294,15 @@ def _step(
         "relative_error": float(np.mean(np.nan_to_num(found.relative_error))),
     }
     made = InputGradients(gradients=found.gradients, accuracy=measured)
-    part = _of_gradients(made, TRANSFORMS[basis], channels, batch.digests, settings | told)
-    return part if settings["frequencies_per_ring"] is None else replace(part, power_map=None)
+    return _Run(made, batch.digests, settings | told)
+
+
+_METHODS = {"gradient": _gradients, "finite-difference": _differences}
+
+
+def _analysed(basis: str, channels: "Channels", run: _Run) -> FourierSensitivity:
+    part = _of_gradients(run.made, TRANSFORMS[basis], channels, run.digests, run.settings)
+    return part if run.settings.get("frequencies_per_ring") is None else replace(part, power_map=None)
 
 
 def _of_gradients(

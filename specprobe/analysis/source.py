@@ -2,16 +2,20 @@
 
 from typing import TYPE_CHECKING
 
-from specprobe.analysis.accuracy import check_labels
-from specprobe.errors import InputMismatch
+import numpy as np
+
+from specprobe.errors import DataError, InputMismatch
 from specprobe.images import ArraySource
 from specprobe.protocols import ImageSource
 
 if TYPE_CHECKING:
-    from specprobe.arrays import Array
-    from specprobe.protocols import Classifier
+    from numpy.typing import NDArray
 
-__all__ = ["labelled_source"]
+    from specprobe.arrays import Array
+    from specprobe.protocols import Batch, Classifier
+    from specprobe.streaming import Shard
+
+__all__ = ["check_labels", "labelled_source", "read"]
 
 
 def labelled_source(
@@ -60,3 +64,53 @@ def labelled_source(
     if source.labels is not None:
         check_labels(source.labels[:count], classifier.classes, source.class_names)
     return source, count
+
+
+def read(source: ImageSource, shard: "Shard", /) -> "Batch":
+    """Images of one shard: the first stage of an analysis.
+
+    Parameters
+    ----------
+    source : ImageSource
+        Read from.
+    shard : Shard
+        Which.
+
+    Returns
+    -------
+    Batch
+        Decoded.
+    """
+    return source.read(*shard)
+
+
+def check_labels(labels: "NDArray[np.int64]", classes: int, names: tuple[str, ...] | None, /) -> None:
+    """Refuse labels that the classifier has no class for.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray of int64, shape (N,)
+        Model classes.
+    classes : int
+        How many the classifier has.
+    names : tuple of str or None
+        Names that the data itself gives to its classes.
+
+    Raises
+    ------
+    DataError
+        If a label is no class, or there are as many names as another number of classes.
+    """
+    if names is not None and len(names) != classes:
+        msg = (
+            f"the data has {len(names)} classes ({', '.join(names[:3])}, …), the model has {classes}; "
+            "say which is which with --class-map FILE"
+        )
+        raise DataError(msg)
+    if labels.size and (labels.min() < 0 or labels.max() >= classes):
+        wrong = int(np.argmax((labels < 0) | (labels >= classes)))
+        msg = (
+            f"label {int(labels[wrong])} of image {wrong} is no class of the model, which has {classes} "
+            f"(0 to {classes - 1}); map the labels with --class-map FILE"
+        )
+        raise DataError(msg)

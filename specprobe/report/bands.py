@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from specprobe.analysis.band_result import BandAccuracy
 
-__all__ = ["draw_bands"]
+__all__ = ["draw_bands", "draw_curves"]
 
 # Okabe and Ito's palette: told apart by readers of any colour vision.
 _KEPT, _REMOVED, _MARK = "#0072B2", "#D55E00", "#009E73"
@@ -53,7 +53,7 @@ def draw_bands(result: "BandAccuracy", /, *, title: str = "") -> "Figure":
     axes = np.ravel(figure.subplots(rows, columns))
     for axis, panel in zip(axes, panels, strict=True):
         if panel[0] == "curve":
-            _curves(axis, result, content, panel[1])
+            draw_curves(axis, result, panel[1])
         else:
             group = next(group for group in _GROUPS if group[0] == panel[1])
             _groups(axis, content, group, "accuracy" if labelled else "agreement")
@@ -67,7 +67,19 @@ def draw_bands(result: "BandAccuracy", /, *, title: str = "") -> "Figure":
     return figure
 
 
-def _curves(axis: "Axes", result: "BandAccuracy", content: dict[str, Any], key: str) -> None:
+def draw_curves(axis: "Axes", result: "BandAccuracy", key: str, /) -> None:
+    """Low-pass and high-pass sweeps over the cut-off, with their intervals.
+
+    Parameters
+    ----------
+    axis : matplotlib.axes.Axes
+        Drawn into.
+    result : BandAccuracy
+        With radii.
+    key : {"accuracy", "agreement"}
+        What is drawn.
+    """
+    content = result.to_dict()
     for name, label, colour, marker in (
         ("low_pass", "low-pass: below the cut-off", _KEPT, "o"),
         ("high_pass", "high-pass: from the cut-off on", _REMOVED, "s"),

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from specprobe.analysis.sensitivity_result import FourierSensitivity
 
-__all__ = ["draw_rings", "draw_sensitivity"]
+__all__ = ["draw_profile", "draw_rings", "draw_sensitivity"]
 
 _CLASSES = {"true": "labelled", "predicted": "predicted"}
 _BLUE, _RED = "#0072B2", "#D55E00"
@@ -40,7 +40,7 @@ def draw_sensitivity(result: "FourierSensitivity", /, *, title: str = "") -> "Fi
     mapped = result.power_map is not None
     figure = Figure(figsize=(10.5, 4.4) if mapped else (6.4, 4.4), layout="constrained")
     axes = figure.subplots(1, 1 + mapped, squeeze=False, width_ratios=[1.25, 1][: 1 + mapped])[0]
-    _profile(axes[0], result)
+    draw_profile(axes[0], result)
     if mapped:
         _map(axes[1], result)
     name = f"{title}: " if title else ""
@@ -49,7 +49,16 @@ def draw_sensitivity(result: "FourierSensitivity", /, *, title: str = "") -> "Fi
     return figure
 
 
-def _profile(axis: "Axes", result: "FourierSensitivity") -> None:
+def draw_profile(axis: "Axes", result: "FourierSensitivity", /) -> None:
+    """Ring sums with their interval, beside those of white noise.
+
+    Parameters
+    ----------
+    axis : matplotlib.axes.Axes
+        Drawn into.
+    result : FourierSensitivity
+        With or without a map.
+    """
     held = result.white_noise_share > 0  # Haar's basis has rings without coefficients
     rings, share = result.cycles_per_image[held], result.power_share[held]
     low, high = result.power_share_interval[held].T

@@ -125,6 +125,34 @@ class Network:
         UnsupportedOperator
             If the model holds operators without a gradient rule.
         """
+        return self.logits_and_gradient(images, labels, loss=loss, targets=targets)[1:]
+
+    def logits_and_gradient(
+        self, images: Array, labels: Array, /, *, loss: str = "cross-entropy", targets: Array | None = None
+    ) -> tuple[Array, Array, Array]:
+        """Logits of a batch of any size, with losses and gradients, in one run.
+
+        Parameters
+        ----------
+        images, labels, loss, targets
+            As of :meth:`gradient`.
+
+        Returns
+        -------
+        logits : array, shape (N, K), float32
+            As of :meth:`logits`, to rounding.
+        losses : array, shape (N,), float32
+            One an image.
+        d_images : array, shape (N, C, H, W), float32
+            Gradient of the sum of the losses.
+
+        Raises
+        ------
+        InputMismatch
+            If images or labels have another shape than the model takes.
+        UnsupportedOperator
+            If the model holds operators without a gradient rule.
+        """
         images = self._checked(images)
         if loss not in LOSSES or (targets is None) == LOSSES[loss].targeted:
             msg = (
@@ -134,10 +162,10 @@ class Network:
             raise InputMismatch(msg)
         given = [self._checked_labels(images, part) for part in (labels, targets) if part is not None]
         if images.shape[0] == 0:
-            return like(np.empty(0, np.float32), images), images
+            return *(like(np.empty(s, np.float32), images) for s in ((0, self.classes), 0)), images
         opened = _open(self)
-        losses, d_images = self._batched(partial(opened.run_gradient, loss), images, *given)
-        return losses, d_images
+        logits, losses, d_images = self._batched(partial(opened.run_gradient, loss), images, *given)
+        return logits, losses, d_images
 
     def vjp(self, images: Array, cotangent: Array, /) -> Array:
         """Product of a cotangent of the logits with their derivative.
@@ -161,15 +189,42 @@ class Network:
         UnsupportedOperator
             If the model holds operators without a gradient rule.
         """
+        return self.logits_and_vjp(images, cotangent)[1]
+
+    def logits_and_vjp(self, images: Array, cotangent: Array, /) -> tuple[Array, Array]:
+        """Logits, and the product of a cotangent with their derivative, in one run.
+
+        Parameters
+        ----------
+        images, cotangent
+            As of :meth:`vjp`.
+
+        Returns
+        -------
+        logits : array, shape (N, K), float32
+            As of :meth:`logits`, to rounding.
+        d_images : array, shape (N, C, H, W), float32
+            Gradient of ``sum(cotangent * logits(images))`` with respect to the pixels.
+
+        Raises
+        ------
+        InputMismatch
+            If the shapes are not those of the model.
+        UnsupportedOperator
+            If the model holds operators without a gradient rule.
+        """
         images = self._checked(images)
         if tuple(cotangent.shape) != (images.shape[0], self.classes):
             msg = f"the cotangent has shape {tuple(cotangent.shape)}, the logits have {(images.shape[0], self.classes)}"
             raise InputMismatch(msg)
         if images.shape[0] == 0:
-            return images
+            return like(np.empty((0, self.classes), np.float32), images), images
         xp = namespace(images, cotangent)
         opened = _open(self)
-        return self._batched(partial(opened.run_gradient, None), images, xp.astype(cotangent, xp.float32))[0]
+        logits, d_images = self._batched(
+            partial(opened.run_gradient, None), images, xp.astype(cotangent, xp.float32)
+        )
+        return logits, d_images
 
     def _checked(self, images: Array) -> Array:
         xp = namespace(images)

@@ -72,7 +72,7 @@ class Opened:
         Returns
         -------
         tuple of array
-            Losses (N,), where there is a loss, and the gradient (N, C, H, W).
+            Logits (N, K); losses (N,), where there is a loss; the gradient (N, C, H, W).
         """
         session, inputs, outputs = self._gradient(loss)
         feeds = {name: contiguous(array) for name, array in zip(inputs, arrays, strict=True)}
@@ -91,7 +91,8 @@ class Opened:
                 )
                 names = gradient_names(graph)
                 given = [names[key] for key in ("labels", "targets", "cotangent") if key in names]
-                made = [*([names["loss"]] if loss is not None else []), names["gradients"][prepared.input]]
+                losses = [] if loss is None else [names["loss"]]
+                made = [prepared.output, *losses, names["gradients"][prepared.input]]
                 session = Session(graph, self._device, threads=self._threads)
                 self._gradients[loss] = (session, [prepared.input, *given], made)
             return self._gradients[loss]

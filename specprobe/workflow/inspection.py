@@ -1,10 +1,12 @@
 """The main job: a model file in, an inspection out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from specprobe.analysis.accuracy import Accuracy, accuracy, chance_findings
+import numpy as np
+
+from specprobe.analysis.accuracy import chance_findings
 from specprobe.analysis.filters import filter_statistics
 from specprobe.analysis.inspection import GradientSupport, Inspection
 from specprobe.autodiff.support import unsupported_nodes
@@ -15,9 +17,10 @@ from specprobe.graph.limits import printable
 from specprobe.graph.load import ModelFile, open_model, raise_opset
 from specprobe.graph.survey import survey
 from specprobe.results import finite
+from specprobe.workflow.measurements import ANALYSES, Measurements, measure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from concurrent.futures import Executor
 
     from specprobe.graph.limits import Limits
@@ -54,13 +57,14 @@ def inspect(
     /,
     *,
     limits: "Limits | None" = None,
+    analyses: "Collection[str]" = ANALYSES,
     batch_size: int = 32,
     limit: int | None = None,
     executor: "Executor | None" = None,
     checkpoint: "Checkpoint | None" = None,
     progress: "Callable[[int], None] | None" = None,
 ) -> Inspection:
-    """Survey of a model file, statistics of its filters, and, with images, its accuracy.
+    """Survey of a model file, statistics of its filters, and, with images, accuracy, sensitivity and bands.
 
     Parameters
     ----------
@@ -70,6 +74,8 @@ def inspect(
         What to run it on.
     limits : Limits, optional
         Caps on what the file may ask for.
+    analyses : collection of {"accuracy", "sensitivity", "bands"}
+        What is measured on the images.
     batch_size : int
         Images classified at once.
     limit : int, optional
@@ -104,6 +110,7 @@ def inspect(
         file,
         network,
         images,
+        analyses=analyses,
         batch_size=batch_size,
         limit=limit,
         executor=executor,
@@ -118,6 +125,7 @@ def inspect_model(
     images: "ImageSource | None" = None,
     /,
     *,
+    analyses: "Collection[str]" = ANALYSES,
     batch_size: int = 32,
     limit: int | None = None,
     executor: "Executor | None" = None,
@@ -134,7 +142,7 @@ def inspect_model(
         Its runnable form.
     images : ImageSource, optional
         What to run it on; needs ``network``.
-    batch_size, limit, executor, checkpoint, progress
+    analyses, batch_size, limit, executor, checkpoint, progress
         As for :func:`inspect`.
 
     Returns
@@ -154,24 +162,29 @@ def inspect_model(
     flows = "no-gradient-path" not in {finding.code for finding in surveyed.findings}
     gradient, gradient_findings = _gradient(file, surveyed.masking, flows=flows)
     findings = [*surveyed.findings, *gradient_findings]
-    measured: Accuracy | None = None
+    measured = Measurements()
     if network is not None:
         known = {(finding.code, finding.node) for finding in findings}
         findings += [finding for finding in network.findings if (finding.code, finding.node) not in known]
-        if images is not None and images.labels is not None:
-            measured = accuracy(
+    if network is not None and images is not None:
+        wanted, left_out = _possible(network, images, analyses, gradient)
+        findings += left_out
+        if images.labels is None:
+            message = "the images have no labels, so there is no accuracy; give them with --labels FILE"
+            findings.append(Finding(level="warning", code="no-labels", message=message))
+        if wanted:
+            measured = measure(
                 network,
                 images,
+                analyses=wanted,
                 batch_size=batch_size,
                 limit=limit,
                 executor=executor,
                 checkpoint=checkpoint,
                 progress=progress,
             )
-            findings += chance_findings(measured)
-        elif images is not None:
-            message = "the images have no labels, so there is no accuracy; give them with --labels FILE"
-            findings.append(Finding(level="warning", code="no-labels", message=message))
+        measured, told = _told(measured)
+        findings += told
     result = Inspection(
         inputs=tuple(finite(port) for port in surveyed.inputs),
         outputs=tuple(finite(port) for port in surveyed.outputs),
@@ -188,9 +201,51 @@ def inspect_model(
         filters=filter_statistics(surveyed.convolutions),
         gradient=gradient,
         findings=tuple(findings),
-        accuracy=measured,
+        accuracy=measured.accuracy,
+        sensitivity=measured.sensitivity,
+        bands=measured.bands,
     )
     return Inspected(file=file, survey=surveyed, result=result)
+
+
+def _possible(
+    network: "Network", images: "ImageSource", analyses: "Collection[str]", gradient: GradientSupport
+) -> tuple[list[str], list[Finding]]:
+    """Those of the analyses that this model and these images allow, and what is said of the others."""
+    wanted = [name for name in analyses if name != "accuracy" or images.labels is not None]
+    if "sensitivity" not in wanted:
+        return wanted, []
+    reason = "an operator has no gradient rule" if gradient.missing else "no gradient reaches the input"
+    if gradient.supported:
+        try:
+            network.gradient(np.zeros((1, *network.image_shape), np.float32), np.zeros(1, np.int64))
+        except (ModelError, UnsupportedOperator) as error:
+            reason = str(error)
+        else:
+            return wanted, []
+    message = (
+        f"sensitivity is left out: {reason}; 'specprobe sensitivity --method finite-difference' needs none"
+    )
+    wanted.remove("sensitivity")
+    return wanted, [Finding(level="warning", code="no-sensitivity", message=message)]
+
+
+def _told(measured: Measurements) -> tuple[Measurements, list[Finding]]:
+    """What is worth keeping of the measurements, and what each of them says, once."""
+    findings = list(chance_findings(measured.accuracy)) if measured.accuracy is not None else []
+    if measured.sensitivity is not None and not measured.sensitivity.averaged:
+        message = (
+            "sensitivity is left out: no image has a gradient (zero or not finite); "
+            "'specprobe sensitivity --loss margin' has one where the loss is saturated"
+        )
+        findings.append(Finding(level="warning", code="no-sensitivity", message=message))
+        measured = replace(measured, sensitivity=None)
+    for part in (measured.sensitivity, measured.bands):
+        said = {finding.code for finding in findings}
+        findings += [
+            finding for finding in (part.findings if part is not None else ()) if finding.code not in said
+        ]
+    return measured, findings
 
 
 def _gradient(

@@ -5,7 +5,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from specprobe.analysis.input_gradients import checked_source, input_gradients, unit_gradients
+from specprobe.analysis.input_gradients import (
+    checked_source,
+    input_gradients,
+    logits_and_gradient,
+    unit_gradients,
+)
 from specprobe.errors import DataError, EmptyInput, InputMismatch, InvalidNumbers
 from specprobe.images import ArraySource
 from specprobe.protocols import Batch
@@ -139,3 +144,40 @@ def test_gradients_that_are_none_are_marked_and_zero(placed: "Callable[[Any], An
     scaled, _, usable = unit_gradients(placed(plain))
     assert usable.tolist() == [True, False, False, False, True]
     assert np.asarray(scaled)[:, 0, 0, 1].tolist() == [1, 0, 0, 0, 1]
+
+
+class Joint(Labelled):
+    """Gives logits with its gradient, and counts how often it is run."""
+
+    runs = 0
+
+    def logits(self, images: Any, /) -> Any:
+        self.runs += 1
+        return super().logits(images)
+
+    def logits_and_gradient(
+        self, images: Any, labels: Any, /, *, loss: str = "cross-entropy", targets: Any = None
+    ) -> Any:
+        self.runs += 1
+        return super().logits(images), *super().gradient(images, labels, loss=loss, targets=targets)
+
+    def logits_and_vjp(self, images: Any, cotangent: Any, /) -> Any:
+        raise NotImplementedError
+
+
+def test_a_classifier_that_gives_both_is_run_once_a_batch() -> None:
+    batch = ArraySource(pictures([1, 2, 3]), [1, 1, 4]).read(0, 3)
+    joint, apart = Joint(), Labelled()
+    one, two = made(batch, "true", joint), made(batch, "true", apart)
+    assert joint.runs == 2  # three images, two at a time
+    assert np.array_equal(one.gradients, two.gradients)
+    assert one.accuracy == two.accuracy
+
+
+def test_both_are_had_from_either_kind() -> None:
+    images, labels = pictures([1, 2, 3]), np.array([1, 1, 4])
+    for classifier in (Joint(), Labelled()):
+        logits, losses, gradients = logits_and_gradient(classifier, images, labels, loss="margin")
+        assert np.array_equal(logits, images[:, 0, 0, :5])
+        assert losses.tolist() == [0, 0, 0]
+        assert gradients[:, 0, 0, 0].tolist() == [1, 1, 4]

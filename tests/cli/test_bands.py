@@ -82,7 +82,7 @@ def test_table_shows_curves_reference_and_radius(capsys: pytest.CaptureFixture[s
         "7:9",
     ):
         assert words in out
-    assert "radius_95       8 [8, –]" in out
+    assert "radius_95  8 [8, –]" in out
     assert "radius_95 has no upper bound: 70 images establish" in out
     assert "█" in out
     assert max(map(len, out.splitlines())) <= 120

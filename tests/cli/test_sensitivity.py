@@ -185,7 +185,7 @@ def test_an_interrupted_run_resumes_to_the_same_document(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     words = (BANDS / "high.onnx", "--data", BANDS / "high.npz", "--limit", "150", "--batch-size", "64")
     whole = document(capsys, *words)
-    gradient, calls = Network.gradient, []
+    gradient, calls = Network.logits_and_gradient, []
 
     def interrupted(self: Network, *arrays: Any, **settings: Any) -> Any:
         calls.append(len(arrays[0]))
@@ -193,11 +193,11 @@ def test_an_interrupted_run_resumes_to_the_same_document(
             raise KeyboardInterrupt
         return gradient(self, *arrays, **settings)
 
-    monkeypatch.setattr(Network, "gradient", interrupted)
+    monkeypatch.setattr(Network, "logits_and_gradient", interrupted)
     code, out, err = run(capsys, *words)
     assert (code, out) == (130, "")
     assert "--resume" in err
-    monkeypatch.setattr(Network, "gradient", gradient)
+    monkeypatch.setattr(Network, "logits_and_gradient", gradient)
     resumed = document(capsys, *words, "--resume")
     assert resumed["result"] == whole["result"]
     assert resumed["data"] == whole["data"]

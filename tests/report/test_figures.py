@@ -1,11 +1,13 @@
 """Figures: labelled, deterministic, safe against names out of a file."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import specprobe
 from specprobe.analysis.filters import FilterStatistics, filter_statistics
 from specprobe.errors import DataError
 from specprobe.protocols import Convolution
@@ -60,3 +62,22 @@ def test_nothing_to_draw_is_said() -> None:
         draw(FilterStatistics())
     with pytest.raises(DataError, match="no figure for int"):
         draw(3)
+
+
+def test_an_inspection_with_data_shows_what_was_measured() -> None:
+    folder = Path(specprobe.__file__).parent.parent / "models" / "digits"
+    images = specprobe.load_images(folder / "test.npz", limit=20)
+    result = specprobe.inspect(specprobe.load(folder / "normal.onnx"), images)
+    figure = draw(result, title="$\\frac{<script>")
+    labels = [axis.get_xlabel() for axis in figure.get_axes()]
+    assert [label for label in labels if "cycles per image" in label] == [
+        "spatial frequency (cycles per image)",
+        "cut-off (cycles per image)",
+    ]
+    assert all(axis.get_ylabel() for axis in figure.get_axes())
+    assert len(draw(replace(result, bands=None)).get_axes()) == 5
+    assert len(draw(replace(result, bands=None, sensitivity=None)).get_axes()) == 4
+    bare = replace(result, filters=FilterStatistics())
+    assert len(draw(bare).get_axes()) == 2
+    with pytest.raises(DataError, match="run on no data: there is nothing to draw"):
+        draw(replace(bare, bands=None, sensitivity=None))

@@ -12,7 +12,7 @@ import pytest
 
 import specprobe
 from specprobe.errors import InputMismatch
-from specprobe.protocols import DifferentiableClassifier
+from specprobe.protocols import DifferentiableClassifier, JointClassifier
 from specprobe.recipe import Preprocessing
 from specprobe.runtime.network import Network
 
@@ -42,6 +42,7 @@ def softmax(logits: Any) -> Any:
 
 def test_a_network_is_a_differentiable_classifier(tmp_path: Path) -> None:
     assert isinstance(linear(tmp_path), DifferentiableClassifier)
+    assert isinstance(linear(tmp_path), JointClassifier)
 
 
 @pytest.mark.parametrize("batch", ["N", "1", "2"])
@@ -52,6 +53,19 @@ def test_cross_entropy_of_a_linear_model_is_known(tmp_path: Path, batch: str) ->
     np.testing.assert_allclose(losses, -np.log(probabilities[np.arange(5), labels]), rtol=1e-5)
     expected = (probabilities - np.eye(4)[labels]) @ WEIGHTS.T
     np.testing.assert_allclose(gradient, expected.reshape(x.shape), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("batch", ["N", "2"])
+def test_logits_come_with_the_gradient(tmp_path: Path, batch: str) -> None:
+    network, x, y = linear(tmp_path, batch), images(), np.array([0, 1, 2, 0, 1])
+    logits, losses, gradients = network.logits_and_gradient(x, y)
+    assert np.allclose(logits, network.logits(x), rtol=1e-6)
+    assert np.array_equal(losses, network.gradient(x, y)[0])
+    assert np.array_equal(gradients, network.gradient(x, y)[1])
+    cotangent = np.random.default_rng(1).normal(size=logits.shape).astype(np.float32)
+    logits, product = network.logits_and_vjp(x, cotangent)
+    assert np.allclose(logits, network.logits(x), rtol=1e-6)
+    assert np.array_equal(product, network.vjp(x, cotangent))
 
 
 def test_gradients_are_with_respect_to_pixels(tmp_path: Path) -> None:
@@ -97,6 +111,14 @@ def test_wrong_shapes_and_dtypes_are_refused(tmp_path: Path) -> None:
         network.gradient(images(), np.zeros(4, int))
     with pytest.raises(InputMismatch, match=r"cotangent has shape \(5, 3\)"):
         network.vjp(images(), np.zeros((5, 3), np.float32))
+
+
+def test_no_images_give_empty_parts(tmp_path: Path) -> None:
+    network, none = linear(tmp_path), images(0)
+    shapes = [part.shape for part in network.logits_and_gradient(none, np.zeros(0, np.int64))]
+    assert shapes == [(0, network.classes), (0,), none.shape]
+    made = network.logits_and_vjp(none, np.zeros((0, network.classes), np.float32))
+    assert [part.shape for part in made] == [(0, network.classes), none.shape]
 
 
 def test_no_images_give_no_gradient(tmp_path: Path) -> None:

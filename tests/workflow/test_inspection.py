@@ -32,7 +32,7 @@ def save_model(tmp_path: Path) -> Save:
     ) -> Path:
         weight = np.zeros((4, 1, 8, 8), np.float32)
         weight[[0, 1, 2, 3], 0, [0, 0, 7, 7], [0, 7, 0, 7]] = 1
-        text = f'<ir_version: 8, opset_import: ["" : {opset}]> g (float[N, 1, 8, 8] images) => (float[N, 4] logits) '
+        text = f'<ir_version: 8, opset_import: ["" : {opset}, "com.microsoft" : 1]> g (float[N, 1, 8, 8] images) => (float[N, 4] logits) '
         proto = onnx.parser.parse_model(text + f"{{ {extra} c = Conv (images, w) l = Flatten (c) {tail} }}")
         proto.graph.initializer.append(onnx.numpy_helper.from_array(weight, "w"))
         path = tmp_path / name
@@ -102,6 +102,52 @@ def test_images_without_labels_are_a_finding(save_model: Save) -> None:
     result = inspect(load(save_model()), pictures([0, 1]))
     assert "no-labels" in codes(result)
     assert result.accuracy is None
+
+
+def test_with_data_there_is_sensitivity_and_band_accuracy(save_model: Save) -> None:
+    network, images = load(save_model()), pictures([0, 1, 2, 3] * 25, [0, 1, 2, 3] * 25)
+    result = inspect(network, images)
+    assert result.sensitivity == specprobe.fourier_sensitivity(network, images)
+    assert result.bands == specprobe.band_accuracy(network, images)
+    content = json.loads(dump_json(document(result, model={})))["result"]
+    assert content["sensitivity"]["low_share"] == result.sensitivity.low_share
+    assert content["bands"]["low_pass"][0]["radius"] == 1
+    again = from_document(json.loads(dump_json(document(result, model={}))))
+    assert again.to_dict() == result.to_dict()
+    arrays = result.arrays()
+    assert arrays["correct"].shape == (100,)
+    assert arrays["digest"].shape == (100, 16)
+    assert arrays["sensitivity_power_map"].shape == (8, 8)
+    assert not [name for name in arrays if name.endswith("_digest")]
+    fewer = inspect(network, images, analyses=["accuracy"])
+    assert (fewer.sensitivity, fewer.bands) == (None, None)
+    assert fewer.accuracy == result.accuracy
+
+
+def test_findings_of_several_analyses_are_told_once(save_model: Save) -> None:
+    result = inspect(load(save_model()), pictures([0, 1, 2, 3] * 25, [1, 2, 3, 0] * 25))
+    assert codes(result).count("chance-level") == 1
+
+
+@pytest.mark.parametrize(
+    ("tail", "reason"),
+    [
+        ("logits = Round (l)", "no gradient reaches the input"),
+        (
+            "k = Constant <value_float = 1e4> () logits = Mul (l, k)",
+            "no image has a gradient (zero or not finite)",
+        ),
+        ("logits = com.microsoft.QuickGelu (l)", "an operator has no gradient rule"),
+    ],
+)
+def test_a_model_without_gradient_is_inspected_without_sensitivity(
+    save_model: Save, tail: str, reason: str
+) -> None:
+    result = inspect(load(save_model(tail=tail)), pictures([0, 1], [0, 1]))
+    assert result.sensitivity is None
+    assert result.bands is not None
+    (finding,) = (finding for finding in result.findings if finding.code == "no-sensitivity")
+    assert reason in finding.message
 
 
 def test_images_need_a_network(save_model: Save) -> None:
