@@ -4,6 +4,7 @@ SpecprobeError
 ├── ModelError              the file is not a model that specprobe can read
 │   ├── UnsupportedOperator an operator that cannot be run or differentiated, or an opset out of reach
 │   └── ExternalDataError   weights missing, linked, or outside the model's folder
+├── ConfigError             also ValueError: an audit's configuration or baseline that cannot be read, or asks the impossible
 ├── RecipeError             also ValueError: a preprocessing recipe that cannot be read or does not fit the model
 ├── DataError               images or labels that cannot be read or do not fit the model
 │   └── EmptyInput          also ValueError: nothing to analyse
@@ -17,6 +18,7 @@ A message says what is wrong, with the value; where; what is accepted; what to d
 
 __all__ = [
     "CheckpointError",
+    "ConfigError",
     "DataError",
     "DeviceUnavailable",
     "EmptyInput",
@@ -44,6 +46,10 @@ class UnsupportedOperator(ModelError):
 
 class ExternalDataError(ModelError):
     """Weights kept in another file are missing, or lie where a model may not point."""
+
+
+class ConfigError(SpecprobeError, ValueError):
+    """The configuration or the baseline of an audit cannot be read, or asks for what does not exist."""
 
 
 class RecipeError(SpecprobeError, ValueError):

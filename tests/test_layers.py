@@ -11,7 +11,7 @@ import specprobe
 ROOT = Path(specprobe.__file__).parent
 CLI = ROOT.parent / "cli" / "specprobe_cli"
 
-GROUND = {"files", "errors", "findings", "recipe", "intervals", "randomness"}
+GROUND = {"bootstrap", "files", "errors", "findings", "recipe", "intervals", "randomness"}
 ARRAYS = GROUND | {"arrays"}
 PIXELS = ARRAYS | {"pipeline", "protocols", "results", "streaming", "images"}
 NUMERICS = PIXELS | {"spectral"}
@@ -25,6 +25,7 @@ LAYERS: dict[str, set[str]] = {
     "recipe_files": {"errors", "recipe"},
     "intervals": {"errors"},
     "randomness": {"errors"},
+    "bootstrap": {"errors", "intervals", "randomness"},
     "arrays": GROUND,
     "protocols": ARRAYS,
     "results": ARRAYS | {"protocols"},
@@ -41,6 +42,7 @@ LAYERS: dict[str, set[str]] = {
     "runtime": NUMERICS | {"graph", "autodiff", "version"},
     "tuning": NUMERICS | {"graph", "autodiff", "runtime", "attacks", "analysis"},
     "testing": NUMERICS | {"graph", "autodiff", "runtime", "attacks", "analysis"},
+    "pytest_plugin": NUMERICS | {"audit", "workflow"},
     "workflow": NUMERICS
     | {"graph", "autodiff", "runtime", "attacks", "analysis", "tuning", "audit", "provenance", "report"}
     | {"recipe_files", "version"},

@@ -36,9 +36,9 @@ def command(
     from specprobe.results import collection, document
 
     check_destinations(destination)
-    single = [path for path in destination if path.suffix != ".json"]
+    single = [path for path in destination if path.suffix not in {".json", ".html"}]
     if len(models) > 1 and single:
-        msg = f"-o {single[0]} holds one model, {len(models)} were given; .json holds several"
+        msg = f"-o {single[0]} holds one model, {len(models)} were given; .json and .html hold several"
         raise click.UsageError(msg)
     made = provenance({}, argv=options.command_line())
     contents, results = [], []
@@ -68,6 +68,7 @@ def command(
         arrays=arrays,
         table=table,
         figure=figure,
+        results=results,
         destinations=destination,
         as_json=as_json,
         quiet=quiet,

@@ -3,12 +3,15 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from specprobe_cli import options
 from specprobe_cli.output import check_destinations, deliver_measured
+
+if TYPE_CHECKING:
+    from specprobe.analysis.heatmap_frequencies import Plan
 
 __all__ = ["command"]
 
@@ -31,11 +34,7 @@ class _Norm(click.ParamType[float]):
 @click.command("heatmap")
 @options.model_argument
 @options.data_options
-@click.option(
-    "--target",
-    type=click.Choice(["true", "predicted"]),
-    help="Class that errors and losses are of; the label where there are labels.",
-)
+@options.target_option
 @click.option(
     "--l2-norm",
     type=_Norm(),
@@ -59,6 +58,19 @@ class _Norm(click.ParamType[float]):
     metavar="SIDE",
     help="Evaluate only the central SIDE × SIDE cells of the map, such as 63. All by default.",
 )
+@click.option(
+    "--refine",
+    type=click.IntRange(min=2),
+    metavar="STRIDE",
+    help="Evaluate every STRIDE-th frequency along both axes first, 2, 4, 8 and so on, then more where the map changes.",
+)
+@click.option(
+    "--layer",
+    "layers",
+    multiple=True,
+    metavar="NAME",
+    help="Tensor inside the model whose change is mapped, too; repeatable.",
+)
 @click.option("--clip/--no-clip", default=True, show_default=True, help="Clip the sums to [0, 1].")
 @click.option(
     "--first-order",
@@ -81,6 +93,8 @@ def command(
     l2_norm: float,
     phase: Any,
     grid: int | None,
+    refine: int | None,
+    layers: tuple[str, ...],
     sample: int | None,
     allow_domains: tuple[str, ...],
     destination: tuple[Path, ...],
@@ -97,9 +111,12 @@ def command(
     \b
     specprobe heatmap model.onnx --data test.npz --limit 200 -o heatmap.npz -o heatmap.png
     specprobe heatmap model.onnx --data test.npz --l2-norm 15.7 --grid 63
+    specprobe heatmap model.onnx --data test.npz --refine 4
+    specprobe heatmap model.onnx --data test.npz --layer /layer1/Relu_output_0 --layer /layer4/Relu_output_0
     specprobe heatmap model.onnx --data test.npz --first-order
     """  # noqa: D301 - \b is click's mark for lines to keep
     from specprobe.analysis.heatmap import HEATMAP_SHARD_IMAGES, fourier_heatmap
+    from specprobe.analysis.heatmap_frequencies import plan
     from specprobe.graph.load import open_model
     from specprobe.provenance import data_facts, model_facts
     from specprobe.streaming import Checkpoint
@@ -112,6 +129,9 @@ def command(
     if sample is not None and not first_order:
         msg = "--sample goes with --first-order"
         raise click.UsageError(msg)
+    if refine is not None and (first_order or refine & (refine - 1)):
+        msg = "--refine goes without --first-order" if first_order else "--refine takes a power of two from 2"
+        raise click.UsageError(msg)
     file = open_model(model, limits=options.limits_of(allow_domains))
     network, images = options.open_run(file, chosen)
     size = sample or _SAMPLE
@@ -120,6 +140,8 @@ def command(
         "phase": phase,
         "clip": clip,
         "grid": grid,
+        "refine": refine,
+        "layers": layers,
         "first_order": first_order,
         "sample": size if first_order else None,
         "target": target,
@@ -129,8 +151,13 @@ def command(
     run_id = {"job": "heatmap", "model": facts, "data": data_facts(images), "settings": settings}
     if not quiet:
         shape = (images.image_shape[1], images.image_shape[2])
-        cost = _cost(shape, images.images, phase=phase, grid=grid, sample=size if first_order else None)
-        click.echo(f"heatmap: {cost}", err=True)
+        planned = plan(
+            shape, frequencies=grid, phase=phase, sample=size if first_order else None, refine=refine
+        )
+        click.echo(
+            f"heatmap: {_cost(planned, shape, images.images, first_order=first_order, refine=refine is not None)}",
+            err=True,
+        )
     with (
         options.executor_of(chosen.dask) as executor,
         options.progress_bar(images.images, "heatmap", quiet=quiet) as progress,
@@ -142,6 +169,8 @@ def command(
             phase=phase,
             clip=clip,
             frequencies=grid,
+            refine=refine,
+            layers=layers,
             first_order=first_order,
             sample=size,
             target=target,
@@ -155,7 +184,7 @@ def command(
     def table(content: Mapping[str, Any]) -> Any:
         from specprobe_cli.heatmap_table import heatmap_table
 
-        return heatmap_table(content, every_ring=verbose)
+        return heatmap_table(content, every_ring=verbose, measured=result)
 
     deliver_measured(
         result,
@@ -171,25 +200,17 @@ def command(
     )
 
 
-def _cost(shape: tuple[int, int], images: int, *, phase: str, grid: int | None, sample: int | None) -> str:
+def _cost(plan: "Plan", shape: tuple[int, int], images: int, *, first_order: bool, refine: bool) -> str:
     """What the run is going to do, told before it is done."""
-    import numpy as np
+    from specprobe.spectral.grid import real_frequencies
 
-    from specprobe.spectral.basis import self_conjugate
-    from specprobe.spectral.grid import frequency_index, real_frequencies
-
-    sides = [min(grid or n, n) for n in shape]
-    rows, columns = (slice(n // 2 - m // 2, n // 2 - m // 2 + m) for n, m in zip(shape, sides, strict=True))
-    every = real_frequencies(shape)
-    among = every[np.unique(frequency_index(shape)[rows, columns])]
-    frequencies = len(among) if sample is None else min(sample, len(among))
-    waves, told = frequencies, ""
-    if phase == "worst-of-two":
-        # A frequency that is its own conjugate has no sine; a sample may hold some of those.
-        alone = int(self_conjugate(among, shape=shape).sum())
-        told = "at most " if alone and frequencies < len(among) else ""
-        waves = 2 * frequencies - (0 if told else alone)
-    told += f"{images * (1 + waves)} model evaluations"
-    if sample is not None:
+    told = "" if plan.exact else "at most "
+    if refine:
+        told = "at least "
+    told += f"{images * (1 + plan.waves)} model evaluations"
+    if first_order:
         told += f" and {images} gradients"
-    return f"{told}, {frequencies} of {len(every)} frequencies on {images} images"
+    told += f", {plan.frequencies} of {len(real_frequencies(shape))} frequencies on {images} images"
+    if refine:
+        told += f"; more where the map changes, up to {plan.chosen} frequencies"
+    return told

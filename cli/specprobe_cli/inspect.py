@@ -98,6 +98,7 @@ def command(
         arrays=result.arrays(),
         table=table,
         figure=figure,
+        results=[result],
         destinations=destination,
         as_json=as_json,
         quiet=quiet,

@@ -27,6 +27,7 @@ __all__ = [
     "numbers",
     "open_run",
     "recipe_options",
+    "target_option",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -154,6 +155,13 @@ run_options = _all(
     click.option("--resume", is_flag=True, help="Go on from where the same run was interrupted."),
 )
 
+target_option = click.option(
+    "--target",
+    type=click.Choice(["true", "predicted"]),
+    help="Class that errors, losses and attacks are of: the label, or the model's own answer; the label where there are "
+    "labels.",
+)
+
 common_options = _all(
     click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output."),
     click.option(
@@ -235,32 +243,22 @@ def limits_of(allow_domains: tuple[str, ...]) -> "Limits":
 
 
 def open_run(file: "ModelFile", options: RunOptions) -> "tuple[Network, ImageSource]":
-    """The runnable model and the images, each settling what the other leaves open."""
-    from specprobe.graph.preprocess import image_input, stated_channels
-    from specprobe.images import load_images
-    from specprobe.runtime.network import load
+    """The runnable model and the images that the options name."""
+    from specprobe.workflow.opening import open_pair
 
-    recipe = options.recipe()
-    channels = stated_channels(image_input(file.model, options.input_name), recipe)
-    images = load_images(
-        options.data,
+    return open_pair(
+        file,
+        str(options.data),
+        recipe=options.recipe(),
         labels=options.labels,
         class_map=options.class_map,
         limit=options.limit,
-        channels=channels if channels in {1, 3} else None,
-        geometry=recipe.geometry,
-    )
-    network = load(
-        file,
-        preprocessing=recipe,
         input_name=options.input_name,
         output_name=options.output_name,
         fixed_inputs=dict(options.fixed_inputs),
-        image_shape=images.image_shape,
         device=options.device,
         threads=options.threads,
     )
-    return network, images
 
 
 @contextmanager
@@ -296,6 +294,25 @@ def progress_bar(total: int, label: str, *, quiet: bool) -> "Iterator[Callable[[
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(label, total=total)
         yield lambda done: bar.update(task, completed=done)
+
+
+@contextmanager
+def task_progress(*, quiet: bool) -> "Iterator[Callable[[str, int, int], None] | None]":
+    """A progress bar over one task after another, on standard error, where that is a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("")
+
+        def told(name: str, done: int, total: int) -> None:
+            bar.update(task, description=name, completed=done, total=total)
+
+        yield told
 
 
 def command_line() -> list[str]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_destinations", "deliver", "deliver_measured", "interval", "number", "size"]
 
-SUFFIXES = (".json", ".npz", ".png", ".svg")
+SUFFIXES = (".json", ".npz", ".png", ".svg", ".html")
 
 
 def check_destinations(destinations: Sequence[Path], /) -> None:
@@ -46,6 +46,7 @@ def deliver(
     arrays: Mapping[str, Any],
     table: "Callable[[], RenderableType]",
     figure: "Callable[[], Figure] | None" = None,
+    results: Sequence[Any] | None = None,
     destinations: Sequence[Path],
     as_json: bool,
     quiet: bool,
@@ -62,6 +63,8 @@ def deliver(
         Makes what people see.
     figure : callable, optional
         Makes what ``.png`` and ``.svg`` files show.
+    results : sequence of Result, optional
+        What the document, or each of a collection, was made of: its arrays are drawn in ``.html`` files.
     destinations : sequence of pathlib.Path
         From ``-o``.
     as_json, quiet : bool
@@ -78,6 +81,11 @@ def deliver(
 
             drawn = figure()
             write_atomically(path, partial(save, drawn, suffix=path.suffix))
+        elif path.suffix == ".html":
+            from specprobe.report.page import page
+
+            text = page(content.get("documents") or [content], results=results).encode()
+            write_atomically(path, partial(_write, text))
         else:
             text = dump_json(content).encode()
             write_atomically(path, partial(_write, text))
@@ -143,6 +151,7 @@ def deliver_measured(
         arrays=result.arrays(),
         table=partial(table, content),
         figure=figure,
+        results=[result],
         destinations=destinations,
         as_json=as_json,
         quiet=quiet,

@@ -15,11 +15,7 @@ __all__ = ["command"]
 @click.command("sensitivity")
 @options.model_argument
 @options.data_options
-@click.option(
-    "--target",
-    type=click.Choice(["true", "predicted"]),
-    help="Class that the loss is of; the label where there are labels.",
-)
+@options.target_option
 @click.option(
     "--method",
     type=click.Choice(["gradient", "finite-difference"]),

@@ -35,7 +35,11 @@ class Metric:
     interval : (float, float) or None
         At the confidence of the result; None where there is none, an end infinite where it is open.
     unit : str
-        Empty for shares.
+        Empty for shares and counts.
+    whole : bool
+        Whether it counts something.
+    detail : bool
+        Whether it is one of a series, such as the accuracy under one of many filters.
     image_values : numpy.ndarray of float64, shape (N,), or None
         By image; NaN where an image has none. Their mean is ``value``. None for results read from JSON, and for what
         is no mean over images.
@@ -48,6 +52,8 @@ class Metric:
     value: float | None
     interval: tuple[float, float] | None = None
     unit: str = ""
+    whole: bool = False
+    detail: bool = False
     image_values: "NDArray[np.float64] | None" = None
     image_digest: "NDArray[np.uint8] | None" = None
 
@@ -123,6 +129,7 @@ def _band_metrics(result: BandAccuracy) -> Iterator[Metric]:
     content = result.to_dict()
     labelled = content["clean_accuracy"] is not None
     given: dict[str, Any] = {"image_digest": result.image_digest}
+    series = given | {"detail": True}
     if labelled:
         yield Metric(
             name="bands.clean_accuracy",
@@ -150,7 +157,7 @@ def _band_metrics(result: BandAccuracy) -> Iterator[Metric]:
                     value=entry["accuracy"],
                     interval=_pair(entry["accuracy_interval"]),
                     image_values=_column(result.image_correct, place),
-                    **given,
+                    **series,
                 )
             yield Metric(
                 name=f"bands.{section}.{setting}.agreement",
@@ -158,7 +165,7 @@ def _band_metrics(result: BandAccuracy) -> Iterator[Metric]:
                 value=entry["agreement"],
                 interval=_pair(entry["agreement_interval"]),
                 image_values=_column(result.image_agrees, place),
-                **given,
+                **series,
             )
 
 
@@ -233,12 +240,12 @@ def _inspection(result: Inspection, /) -> tuple[Metric, ...]:
         ("model.warnings", "warnings and errors", sum(f.level != "note" for f in result.findings)),
     )
     units = {"model.bytes": "B"}
-    found = [
-        Metric(name=name, label=label, value=_number(value), unit=units.get(name, ""))
+    parts = (result.accuracy, result.sensitivity, result.bands, result.filters)
+    found = [metric for part in parts if part is not None for metric in metrics(part)]
+    found += [
+        Metric(name=name, label=label, value=_number(value), unit=units.get(name, ""), whole=True)
         for name, label, value in counts
     ]
-    for part in (result.filters, result.accuracy, result.sensitivity, result.bands):
-        found += metrics(part) if part is not None else ()
     return tuple(found)
 
 

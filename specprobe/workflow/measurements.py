@@ -37,9 +37,9 @@ class Measurements:
     accuracy : Accuracy or None
         With labelled images.
     sensitivity : FourierSensitivity or None
-        By gradient, at its defaults.
+        Of the labels, or of the predicted classes.
     bands : BandAccuracy or None
-        Low-pass and high-pass sweeps, at their defaults.
+        Low-pass and high-pass sweeps.
     """
 
     kind: ClassVar[str] = "measurements"
@@ -75,6 +75,7 @@ def measure(
     /,
     *,
     analyses: "Collection[str]" = ANALYSES,
+    settings: "Mapping[str, Mapping[str, Any]] | None" = None,
     batch_size: int = 32,
     limit: int | None = None,
     confidence: float = CONFIDENCE,
@@ -92,6 +93,8 @@ def measure(
         Without labels there is no accuracy, and the sensitivity is that of the predicted class.
     analyses : collection of {"accuracy", "sensitivity", "bands"}
         Which.
+    settings : mapping, optional
+        Of ``sensitivity`` and ``bands``, where they are not the defaults.
     batch_size : int
         Images run at once.
     limit : int, optional
@@ -125,17 +128,26 @@ def measure(
         raise ValueError(msg)
     source, count = labelled_source(classifier, images, None, limit=limit)
     labelled = source.labels is not None
+    given = settings or {}
     steps: dict[str, Staged[Any]] = {}
     if "bands" in analyses:
         steps["bands"] = band_step(
-            classifier, source.image_shape, batch_size=batch_size, confidence=confidence
+            classifier,
+            source.image_shape,
+            batch_size=batch_size,
+            confidence=confidence,
+            **given.get("bands", {}),
         )
     elif "accuracy" in analyses and labelled:
         steps["accuracy"] = accuracy_step(classifier, batch_size=batch_size, confidence=confidence)
     if "sensitivity" in analyses:
         target: Target = "true" if labelled else "predicted"
         steps["sensitivity"] = sensitivity_step(
-            classifier, source.image_shape, target=target, batch_size=batch_size, confidence=confidence
+            classifier,
+            source.image_shape,
+            batch_size=batch_size,
+            confidence=confidence,
+            **{"target": target, **given.get("sensitivity", {})},
         )
     if not steps:
         msg = "the images have no labels, so there is no accuracy; give them with --labels FILE"

@@ -1,0 +1,1 @@
+"""Limits on what analyses measure: configuration, verdicts, baselines, and the formats that CI reads."""

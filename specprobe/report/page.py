@@ -1,0 +1,324 @@
+"""Results as one web page: no network, works without scripts, equal bytes for equal results."""
+
+import base64
+import hashlib
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from specprobe import __version__
+from specprobe.analysis.metrics import Metric, metrics
+from specprobe.errors import DataError
+from specprobe.report.figures import draw, save
+from specprobe.results import dump_json, from_document
+
+if TYPE_CHECKING:
+    import jinja2
+
+__all__ = ["alternative_text", "page"]
+
+_TITLES = {
+    "accuracy": ("Accuracy", "How often the model is right."),
+    "inspection": ("Inspection", "What is in the file and, with data, how it does on it."),
+    "filter_statistics": ("Convolution filters", "What the kernels of the convolutions look like."),
+    "fourier_sensitivity": (
+        "Fourier sensitivity",
+        "Power of the input gradient by spatial frequency: where small changes of the image change the decision.",
+    ),
+    "fourier_heatmap": (
+        "Fourier heat map",
+        "Errors with one spatial frequency at a time added to the images.",
+    ),
+    "band_accuracy": (
+        "Band accuracy",
+        "Accuracy on filtered images: which frequencies are needed, and which are enough.",
+    ),
+    "attack_outcome": ("Attack", "What is left of the accuracy under a search for perturbations."),
+    "fourier_mask": (
+        "Learned Fourier mask",
+        "The frequencies of the images that the decision was learned to keep.",
+    ),
+    "comparison": (
+        "Comparison",
+        "Every metric of several models on the same images, with paired differences.",
+    ),
+    "audit": ("Audit", "Metrics against their limits."),
+}
+"""By kind: heading, and what it is."""
+
+_SHOWN = 14
+"""Rows of records that stand in the open; longer tables are folded."""
+_TOLD = 6
+"""Metrics that an alternative text tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    text: str
+    key: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Table:
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[_Cell, ...], ...]
+    folded: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Figure:
+    source: str
+    alt: str
+    caption: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Section:
+    anchor: str
+    heading: str
+    lead: str
+    stem: str
+    findings: tuple[Mapping[str, Any], ...]
+    tables: tuple[_Table, ...]
+    figure: _Figure | None
+    data: str
+    facts: tuple[tuple[str, str], ...]
+
+
+def page(
+    documents: Sequence[Mapping[str, Any]],
+    /,
+    *,
+    results: Sequence[Any] | None = None,
+    title: str | None = None,
+) -> str:
+    """One self-contained page.
+
+    Parameters
+    ----------
+    documents : sequence of mapping
+        As of :func:`specprobe.results.document`; one or more.
+    results : sequence of Result, optional
+        What they were made of, with arrays that documents lack. Read from the documents if not given.
+    title : str, optional
+        Of the page; names kinds and models if not given.
+
+    Returns
+    -------
+    str
+        HTML. Asks for nothing outside itself; holds the documents as JSON in the element ``documents``.
+
+    Raises
+    ------
+    DataError
+        If there are no documents, or one is not a result.
+    """
+    if not documents:
+        msg = "there are no results to report"
+        raise DataError(msg)
+    made = [from_document(content) for content in documents] if results is None else list(results)
+    pairs = zip(documents, made, strict=True)
+    sections = [_section(content, result, place) for place, (content, result) in enumerate(pairs, 1)]
+    names = dict.fromkeys(_name(content) for content in documents)
+    script = _asset("page.js")
+    return _template().render(
+        title=title or ", ".join(names),
+        sections=sections,
+        style=_asset("page.css"),
+        script=_markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        embedded=_markup(_harmless(documents[0] if len(documents) == 1 else list(documents))),
+        version=__version__,
+    )
+
+
+def alternative_text(content: Mapping[str, Any], result: Any, /) -> str:
+    """What a figure shows, for those who do not see it.
+
+    Parameters
+    ----------
+    content : mapping
+        Document of the result.
+    result : Result
+        That the figure is of.
+
+    Returns
+    -------
+    str
+        A sentence on what is drawn, and the first numbers.
+    """
+    heading, lead = _TITLES.get(content["kind"], (content["kind"], ""))
+    numbers = [metric for metric in _metrics(result) if metric.value is not None][:_TOLD]
+    told = "; ".join(f"{metric.label} {_estimate(metric)}" for metric in numbers)
+    return f"Figure: {heading} of {_name(content)}. {lead}" + (f" {told}." if told else "")
+
+
+def _section(content: Mapping[str, Any], result: Any, place: int) -> _Section:
+    kind = content["kind"]
+    title, lead = _TITLES.get(kind, (kind.replace("_", " ").capitalize(), ""))
+    heading = f"{title}: {_name(content)}"
+    body = content["result"]
+    return _Section(
+        anchor=f"result-{place}",
+        heading=heading,
+        lead=lead,
+        stem=f"{place}-{kind}",
+        findings=tuple(body.get("findings") or ()),
+        tables=tuple(_tables(body, result)),
+        figure=_figure(content, result),
+        data=_data_uri("application/json", dump_json(content).encode()),
+        facts=tuple(
+            fact for part in ("model", "data", "provenance") for fact in _facts(content.get(part) or {}, part)
+        ),
+    )
+
+
+def _tables(body: Mapping[str, Any], result: Any) -> Iterator[_Table]:
+    numbers = _metrics(result)
+    for caption, folded in (("Numbers", False), ("Further numbers", True)):
+        held = [metric for metric in numbers if metric.detail == folded]
+        if held:
+            yield _Table(
+                caption=caption,
+                columns=("metric", "value", "interval", "unit"),
+                rows=tuple(_row(metric) for metric in held),
+                folded=folded,
+            )
+    for name, caption in (
+        ("convolutions", "Convolutions"),
+        ("layers", "Convolutions"),
+        ("verdicts", "Verdicts"),
+    ):
+        rows = body.get(name)
+        if rows and isinstance(rows, list) and isinstance(rows[0], Mapping):
+            yield _records(rows, caption)
+
+
+def _row(metric: Metric) -> tuple[_Cell, ...]:
+    return (
+        _Cell(metric.label),
+        _Cell(_value(metric), metric.value),
+        _Cell(_bounds(metric), None if metric.interval is None else metric.interval[0]),
+        _Cell(metric.unit),
+    )
+
+
+def _records(rows: Sequence[Mapping[str, Any]], caption: str) -> _Table:
+    """Every field that is a number, a text or a short list, a row a record."""
+    columns = tuple(name for name, value in rows[0].items() if not isinstance(value, Mapping))
+    return _Table(
+        caption=caption,
+        columns=tuple(name.replace("_", " ") for name in columns),
+        rows=tuple(tuple(_cell(row.get(name)) for name in columns) for row in rows),
+        folded=len(rows) > _SHOWN,
+    )
+
+
+def _cell(value: Any) -> _Cell:
+    if isinstance(value, bool) or value is None:
+        return _Cell({True: "yes", False: "no", None: "–"}[value])
+    if isinstance(value, int | float):
+        return _Cell(_digits(value), float(value))
+    if isinstance(value, list):
+        return _Cell(", ".join(_cell(item).text for item in value))
+    return _Cell(str(value))
+
+
+def _figure(content: Mapping[str, Any], result: Any) -> _Figure | None:
+    try:
+        drawn = draw(result, title=_name(content))
+    except DataError:
+        return None  # nothing of it has a shape
+    file = io.BytesIO()
+    save(drawn, file, suffix=".svg")
+    return _Figure(
+        source=_data_uri("image/svg+xml", file.getvalue()),
+        alt=alternative_text(content, result),
+        caption=_TITLES.get(content["kind"], (content["kind"], ""))[0] + ".",
+    )
+
+
+def _metrics(result: Any) -> tuple[Metric, ...]:
+    try:
+        return metrics(result)
+    except TypeError:
+        return ()
+
+
+def _estimate(metric: Metric) -> str:
+    return " ".join(part for part in (_value(metric), _bounds(metric), metric.unit) if part)
+
+
+def _value(metric: Metric) -> str:
+    if metric.value is None:
+        return "–"
+    return f"{metric.value:.0f}" if metric.whole else _digits(metric.value)
+
+
+def _bounds(metric: Metric) -> str:
+    if metric.interval is None:
+        return ""
+    return f"[{', '.join('–' if end == float('inf') else _digits(end) for end in metric.interval)}]"
+
+
+def _digits(value: float) -> str:
+    """Whole numbers as they are, others with three decimals, or three digits where that says nothing."""
+    if isinstance(value, int) or (abs(value) >= 1000 and value == round(value)):
+        return f"{value:.0f}"
+    return f"{value:.3f}" if 1e-3 <= abs(value) < 1e4 or value == 0 else f"{value:.3g}"
+
+
+def _name(content: Mapping[str, Any]) -> str:
+    models = content.get("model") or {}
+    if "file" in models:
+        return str(models["file"])
+    listed = content["result"].get("models") or []
+    return ", ".join(str(m.get("file", m) if isinstance(m, Mapping) else m) for m in listed) or "results"
+
+
+def _facts(value: Any, name: str) -> Iterator[tuple[str, str]]:
+    """Leaves of nested mappings, under dotted names."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _facts(inner, f"{name}.{key}")
+    elif isinstance(value, list):
+        yield name, ", ".join(str(item) for item in value)
+    elif value is not None:
+        yield name, str(value)
+
+
+def _data_uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _harmless(content: Any) -> str:
+    """JSON that ends no element and opens no comment, whatever it holds."""
+    text = json.dumps(content, ensure_ascii=True, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return re.sub("[<>&]", lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def _markup(text: str) -> Any:
+    """Text that is put in as it is: our own script, or what cannot leave its element."""
+    import markupsafe
+
+    return markupsafe.Markup(text)
+
+
+def _asset(name: str) -> Any:
+    return _markup(files("specprobe.report").joinpath("templates", name).read_text(encoding="utf-8"))
+
+
+@cache
+def _template() -> "jinja2.Template":
+    import jinja2
+
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True
+    )
+    return environment.from_string(str(_asset("page.html.j2")))

@@ -1,0 +1,248 @@
+"""``specprobe audit``: limits kept and broken, a baseline that ratchets, and what CI gets."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+import specprobe_cli
+
+import specprobe
+
+DIGITS = Path(specprobe.__file__).parent.parent / "models" / "digits"
+HEAD = """
+models = ["*.onnx"]
+[data]
+source = "test.npz"
+limit = 120
+"""
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: Any) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as stop:
+        specprobe_cli.main([str(word) for word in words])
+    out, err = capsys.readouterr()
+    return int(stop.value.code or 0), out, err
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Holds two models and data, and is where commands are run."""
+    for name in ("normal.onnx", "robust.onnx", "test.npz"):
+        shutil.copy(DIGITS / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def config(folder: Path, text: str, head: str = HEAD) -> None:
+    (folder / "specprobe.toml").write_text(head + text, encoding="utf-8")
+
+
+def verdicts(capsys: pytest.CaptureFixture[str], *words: Any) -> tuple[int, dict[tuple[str, str], Any]]:
+    code, out, err = run(capsys, "audit", "--json", *words)
+    assert err == ""
+    content = json.loads(out)
+    assert content["kind"] == "audit"
+    return code, {(v["model"], v["check"]): v for v in content["result"]["verdicts"]}
+
+
+def test_limits_are_kept_or_not(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    config(
+        folder,
+        """
+[[check]]
+metric = "accuracy"
+min = 0.9
+[[check]]
+name = "much"
+metric = "sensitivity.low_share"
+min = 0.9
+[[check]]
+name = "few"
+metric = "accuracy"
+min = 0.97
+limit = 15
+models = "robust*"
+[[check]]
+metric = "bands.low_pass.2.accuracy"
+max = 0.9
+[[check]]
+metric = "model.warnings"
+max = 0
+[[check]]
+name = "drop"
+metric = "accuracy"
+against = "normal.onnx"
+better = "higher"
+tolerance = 0.2
+""",
+    )
+    code, found = verdicts(capsys)
+    assert code == 1
+    assert {key: verdict["status"] for key, verdict in found.items()} == {
+        ("normal.onnx", "accuracy"): "pass",
+        ("normal.onnx", "much"): "fail",
+        ("normal.onnx", "bands.low_pass.2.accuracy"): "pass",
+        ("normal.onnx", "model.warnings"): "pass",
+        ("normal.onnx", "drop"): "pass",
+        ("robust.onnx", "accuracy"): "pass",
+        ("robust.onnx", "much"): "fail",
+        ("robust.onnx", "few"): "inconclusive",
+        ("robust.onnx", "bands.low_pass.2.accuracy"): "pass",
+        ("robust.onnx", "model.warnings"): "pass",
+        ("robust.onnx", "drop"): "pass",
+    }
+    images = specprobe.load_images(folder / "test.npz", limit=120)
+    expected = specprobe.accuracy(specprobe.load(folder / "robust.onnx"), images)
+    accuracy = found["robust.onnx", "accuracy"]
+    assert accuracy["measured"] == expected.accuracy
+    assert accuracy["measured_interval"] == list(expected.accuracy_interval)
+    assert found["normal.onnx", "drop"]["measured"] == 0
+    code, out, _ = run(capsys, "audit", "--exit-zero")
+    assert code == 0
+    assert "fail: normal.onnx, much: sensitivity.low_share" in out
+
+
+def test_each_image_is_read_once_for_all_checks_of_one_setting(
+    capsys: pytest.CaptureFixture[str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from specprobe.runtime.network import Network
+
+    runs: list[int] = []
+    joint = Network.logits_and_gradient
+
+    def counted(self: Network, images: Any, *arrays: Any, **settings: Any) -> Any:
+        runs.append(len(images))
+        return joint(self, images, *arrays, **settings)
+
+    monkeypatch.setattr(Network, "logits_and_gradient", counted)
+    shares = "".join(
+        f'[[check]]\nmetric = "sensitivity.{name}_share"\nmax = 1\n' for name in ("low", "mid", "high")
+    )
+    config(folder, shares + '[[check]]\nmetric = "accuracy"\nmin = 0.1\n')
+    assert verdicts(capsys)[0] == 0
+    assert sum(runs) == 2 * 120
+
+
+def test_a_ratchet_is_made_held_broken_waived_and_tightened(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    check = '[[check]]\nname = "ratchet"\nmetric = "accuracy"\nbaseline = true\nbetter = "higher"\n'
+    (folder / "robust.onnx").unlink()
+    config(folder, check)
+    key = "normal.onnx", "ratchet"
+
+    code, found = verdicts(capsys)
+    assert (code, found[key]["status"]) == (1, "error")
+    assert "write one with --update-baseline" in found[key]["message"]
+
+    assert verdicts(capsys, "--update-baseline")[0] == 0
+    code, found = verdicts(capsys)
+    assert (code, found[key]["status"]) == (0, "pass")
+    held = json.loads((folder / "specprobe-baseline.json").read_text(encoding="utf-8"))
+    assert held["models"]["normal.onnx"]["ratchet"]["value"] == found[key]["measured"]
+
+    good = (folder / "normal.onnx").read_bytes()
+    model = onnx.load(folder / "normal.onnx")
+    for weight in model.graph.initializer:
+        if len(weight.dims) == 4:
+            values = onnx.numpy_helper.to_array(weight).copy()
+            values[::2] = 0
+            weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
+    onnx.save(model, folder / "normal.onnx")
+    code, found = verdicts(capsys)
+    assert (code, found[key]["status"]) == (1, "fail")
+    _, out, _ = run(capsys, "audit", "--update-baseline")
+    assert "which stays; --allow-worse takes it" in out.replace("\n", " ")
+    assert json.loads((folder / "specprobe-baseline.json").read_text(encoding="utf-8")) == held
+
+    waiver = '[[waiver]]\ncheck = "ratchet"\nreason = "pruned on purpose"\nexpires = {}\n'
+    config(folder, check + waiver.format("9999-01-01"))
+    code, found = verdicts(capsys)
+    assert (code, found[key]["status"]) == (0, "waived")
+    config(folder, check + waiver.format("2020-01-01"))
+    code, out, _ = run(capsys, "audit")
+    assert code == 1
+    assert "expired on 2020-01-01" in out
+
+    config(folder, check)
+    assert verdicts(capsys, "--update-baseline", "--allow-worse")[0] == 1
+    assert verdicts(capsys)[0] == 0
+    (folder / "normal.onnx").write_bytes(good)
+    code, out, _ = run(capsys, "audit")
+    assert code == 0
+    assert "--update-baseline tightens it" in out.replace("\n", " ")
+    assert verdicts(capsys, "--update-baseline")[0] == 0
+    assert json.loads((folder / "specprobe-baseline.json").read_text(encoding="utf-8")) == held
+
+
+def test_files_for_ci_are_written(
+    capsys: pytest.CaptureFixture[str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / ".git").mkdir()
+    (folder / "ci").mkdir()
+    config(
+        folder / "ci",
+        '[[check]]\nmetric = "accuracy"\nmin = 1\n',
+        HEAD.replace('"*.onnx"', '"../*.onnx"').replace('"test', '"../test'),
+    )
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(folder / "summary.md"))
+    files = {"--junit": "j.xml", "--sarif": "s.sarif", "--gitlab": "g.json", "--markdown": "m.md"}
+    words = [part for pair in files.items() for part in pair]
+    code, out, _ = run(capsys, "audit", "-c", "ci/specprobe.toml", "--github", *words, "-o", "page.html")
+    assert code == 1
+    assert out.startswith("::error file=ci/specprobe.toml,line=")
+    assert all((folder / name).stat().st_size for name in [*files.values(), "page.html"])
+    sarif = json.loads((folder / "s.sarif").read_text(encoding="utf-8"))
+    place = sarif["runs"][0]["results"][0]["locations"][0]["physicalLocation"]
+    assert place["artifactLocation"]["uri"] == "ci/specprobe.toml"
+    text = (folder / "ci" / "specprobe.toml").read_text(encoding="utf-8").splitlines()
+    assert text[place["region"]["startLine"] - 1] == "[[check]]"
+    assert (folder / "summary.md").read_text(encoding="utf-8") == (folder / "m.md").read_text(
+        encoding="utf-8"
+    )
+    assert "Verdicts" in (folder / "page.html").read_text(encoding="utf-8")
+
+
+def test_a_dry_run_measures_nothing(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    config(
+        folder, '[[check]]\nmetric = "accuracy"\nmin = 1\n[[check]]\nmetric = "bands.radius_95"\nmax = 1\n'
+    )
+    code, out, _ = run(capsys, "audit", "--dry-run")
+    assert code == 0
+    assert "Nothing was measured." in out
+    assert "accuracy, bands" in out
+    assert "120" in out
+
+
+def test_what_cannot_be_measured_is_an_error_and_the_rest_is_judged(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    (folder / "broken.onnx").write_bytes(b"no model")
+    config(
+        folder,
+        '[[check]]\nmetric = "accuracy"\nmin = 0.5\n[[check]]\nname = "typo"\nmetric = "sensitivity.lowshare"\nmax = 1\n',
+    )
+    code, found = verdicts(capsys)
+    assert code == 1
+    assert found["broken.onnx", "accuracy"]["status"] == "error"
+    assert found["normal.onnx", "accuracy"]["status"] == "pass"
+    assert "close are sensitivity.low_share" in found["normal.onnx", "typo"]["message"]
+
+
+def test_mistakes_leave_with_2(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    code, _, err = run(capsys, "audit")
+    assert code == 2
+    assert "there is no specprobe.toml here or above" in err
+    config(folder, '[[check]]\nmetric = "accuracy"\nmin = 1\nmodels = "none*"\n')
+    code, _, err = run(capsys, "audit")
+    assert code == 2
+    assert "no check concerns any of the models normal.onnx, robust.onnx" in err
+    assert run(capsys, "audit", "--allow-worse")[0] == 2
+    assert run(capsys, "audit", "--junit", "none/j.xml")[0] == 2
+    config(folder, '[[check]]\nmetric = "accuracy"\nagainst = "none.onnx"\nbetter = "higher"\n')
+    code, _, err = run(capsys, "audit")
+    assert code == 2
+    assert "is against 'none.onnx', which is no model and no file" in err
