@@ -10,9 +10,13 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "__version__",
     "accuracy",
+    "attack",
     "band_accuracy",
+    "compare",
+    "corruption_accuracy",
     "filter_statistics",
     "fourier_heatmap",
+    "fourier_mask",
     "fourier_sensitivity",
     "inspect",
     "load",
@@ -21,9 +25,13 @@ __all__ = [
 
 _HOMES = {
     "accuracy": "specprobe.analysis.accuracy",
+    "attack": "specprobe.attacks.run",
     "band_accuracy": "specprobe.analysis.bands",
+    "compare": "specprobe.workflow.comparison",
+    "corruption_accuracy": "specprobe.analysis.corruption",
     "filter_statistics": "specprobe.analysis.filters",
     "fourier_heatmap": "specprobe.analysis.heatmap",
+    "fourier_mask": "specprobe.analysis.mask",
     "fourier_sensitivity": "specprobe.analysis.sensitivity",
     "inspect": "specprobe.workflow.inspection",
     "load": "specprobe.runtime.network",
@@ -33,11 +41,15 @@ _HOMES = {
 if TYPE_CHECKING:
     from specprobe.analysis.accuracy import accuracy
     from specprobe.analysis.bands import band_accuracy
+    from specprobe.analysis.corruption import corruption_accuracy
     from specprobe.analysis.filters import filter_statistics
     from specprobe.analysis.heatmap import fourier_heatmap
+    from specprobe.analysis.mask import fourier_mask
     from specprobe.analysis.sensitivity import fourier_sensitivity
+    from specprobe.attacks.run import attack
     from specprobe.images import load_images
     from specprobe.runtime.network import load
+    from specprobe.workflow.comparison import compare
     from specprobe.workflow.inspection import inspect
 
 

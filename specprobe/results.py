@@ -10,7 +10,7 @@ import math
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -30,6 +30,7 @@ __all__ = [
     "from_document",
     "pack",
     "read_document",
+    "read_results",
     "result_type",
     "save_arrays",
     "unpack",
@@ -42,12 +43,28 @@ _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, MemoryError)
 
 _TYPES = {
     "accuracy": "specprobe.analysis.accuracy:Accuracy",
+    "attack_outcome": "specprobe.attacks.outcome:AttackOutcome",
+    "audit": "specprobe.audit.verdicts:AuditResult",
     "band_accuracy": "specprobe.analysis.band_result:BandAccuracy",
+    "band_replacement": "specprobe.analysis.band_replacement_result:BandReplacement",
+    "class_spectra": "specprobe.analysis.frequency_shortcuts_spectra:ClassSpectra",
+    "comparison": "specprobe.analysis.comparison_result:Comparison",
+    "corruption_accuracy": "specprobe.analysis.corruption_result:CorruptionAccuracy",
     "filter_statistics": "specprobe.analysis.filters:FilterStatistics",
     "fourier_heatmap": "specprobe.analysis.heatmap_result:FourierHeatmap",
+    "fourier_mask": "specprobe.analysis.mask_result:FourierMask",
     "fourier_sensitivity": "specprobe.analysis.sensitivity_result:FourierSensitivity",
+    "frequency_counts": "specprobe.attacks.universal_search:FrequencyCounts",  # in checkpoints alone
+    "frequency_deletion": "specprobe.analysis.frequency_shortcuts_result:FrequencyDeletion",
+    "frequency_shortcuts": "specprobe.analysis.frequency_shortcuts_rates:FrequencyShortcuts",
+    "image_masks_state": "specprobe.analysis.mask_state:ImageMasksState",  # in checkpoints alone
     "inspection": "specprobe.analysis.inspection:Inspection",
+    "mask_difference": "specprobe.analysis.mask_reading_result:MaskDifference",
+    "measured_model": "specprobe.workflow.comparison:MeasuredModel",  # in checkpoints alone
     "measurements": "specprobe.workflow.measurements:Measurements",  # in checkpoints alone
+    "perturbation_spectrum": "specprobe.analysis.perturbation_result:PerturbationSpectrum",
+    "shared_mask_state": "specprobe.analysis.mask_state:SharedMaskState",  # in checkpoints alone
+    "predictions": "specprobe.analysis.comparison_predictions:Predictions",  # in checkpoints alone
 }
 
 
@@ -249,6 +266,38 @@ def read_document(path: str | Path, /) -> dict[str, Any]:
     return content
 
 
+def read_results(path: str | Path, /) -> list[tuple[dict[str, Any], Any]]:
+    """Documents in a file, each with its result; with the arrays of an ``.npz`` that are fields of it.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        ``.json`` or ``.npz``.
+
+    Returns
+    -------
+    list of (dict, Result)
+        One, or those of a collection in their order.
+
+    Raises
+    ------
+    DataError
+        If the file is no result.
+    """
+    content = read_document(path)
+    result = from_document(content)
+    if content["kind"] == "collection":
+        return list(zip(content["documents"], result, strict=True))
+    if Path(path).suffix != ".npz":
+        return [(content, result)]
+    with np.load(path, allow_pickle=False) as archive:
+        held = {name: archive[name] for name in archive.files if name != "document"}
+    missing = [field.name for field in fields(result) if getattr(result, field.name) is None]
+    names = {name: name if name in held else name.removeprefix("image_") for name in missing}
+    found = {name: held[short] for name, short in names.items() if short in held}
+    return [(content, replace(result, **found))]
+
+
 def pack(result: Any, /) -> tuple[str, dict[str, Any]]:
     """Every field of a result, exactly.
 
@@ -264,7 +313,9 @@ def pack(result: Any, /) -> tuple[str, dict[str, Any]]:
     arrays : dict of str to numpy.ndarray
         By field name; those of an inner result after its own field's name and a slash.
     """
-    scalars, inner, arrays = {}, {}, {}
+    scalars: dict[str, Any] = {}
+    inner: dict[str, str] = {}
+    arrays: dict[str, Any] = {}
     for field in fields(result):
         value = getattr(result, field.name)
         if is_dataclass(value) and hasattr(value, "kind"):

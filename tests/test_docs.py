@@ -29,6 +29,9 @@ def test_gradient_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ("sensitivity", ["high.npz", "high.png"]),
         ("heatmap", ["heatmap.png", "heatmap.npz"]),
         ("bands", ["curve.png", "mid.npz"]),
+        pytest.param("attack", ["attack.json", "attack.png", "attack.npz"], marks=pytest.mark.slow),
+        ("corruptions", ["corruptions.png", "corruptions.json"]),
+        pytest.param("compare", ["twins.npz", "twins.png", "bands.json"], marks=pytest.mark.slow),
     ],
 )
 def test_page_runs(name: str, made: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

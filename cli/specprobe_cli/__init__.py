@@ -20,7 +20,13 @@ COMMANDS = {
     "sensitivity": "At which spatial frequencies the decision is sensitive.",
     "heatmap": "Which single frequency, added to the images, makes it err.",
     "bands": "How accurate it stays on low-pass, high-pass and band-pass filtered images.",
+    "mask": "Which spatial frequencies are enough for it: a mask learned from its gradient.",
+    "attack": "What an attack leaves of its accuracy, and at which frequencies the perturbations lie.",
+    "compare": "How models differ on the same images: every metric, with paired intervals and tests.",
+    "corruptions": "How accurate it stays on noisy, blurred, foggy, pixelated and compressed images.",
     "filters": "Statistics of convolution filters, and the filters themselves.",
+    "audit": "Metrics against their limits: for CI.",
+    "report": "Results as one web page that needs no network.",
     "doctor": "Which runtimes, devices and libraries are there, and which really work.",
 }
 
@@ -29,6 +35,7 @@ EXIT_INTERRUPTED = 130
 
 _EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (errors.RecipeError, 2),
+    (errors.ConfigError, 2),
     (errors.ModelError, 3),
     (errors.DataError, 4),
     (errors.InputMismatch, 4),

@@ -1,29 +1,31 @@
 """Which single frequency, added to an image, breaks a classifier."""
 
-import operator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from specprobe.analysis.accuracy import batch_logits, counted
-from specprobe.analysis.heatmap_additions import Additions, answers, cross_entropy
+from specprobe.analysis.accuracy import batch_logits, check_logits, counted
+from specprobe.analysis.heatmap_additions import Additions, Answers, answers, cross_entropy
 from specprobe.analysis.heatmap_first_order import first_order_maps
+from specprobe.analysis.heatmap_frequencies import chosen_frequencies, paired, sampled_frequencies
+from specprobe.analysis.heatmap_layers import LayerTap, TensorClassifier
+from specprobe.analysis.heatmap_refinement import check_refine, refined
 from specprobe.analysis.heatmap_result import FourierHeatmap
+from specprobe.analysis.heatmap_rings import cells_by_ring, image_rings, spreads
 from specprobe.analysis.input_gradients import checked_source
 from specprobe.analysis.moments import moments
 from specprobe.arrays import Array, like, namespace, to_host
-from specprobe.errors import DataError, EmptyInput, InputMismatch
+from specprobe.errors import DataError, EmptyInput
 from specprobe.intervals import CONFIDENCE
 from specprobe.protocols import DifferentiableClassifier, ImageSource
 from specprobe.randomness import generator
-from specprobe.spectral.basis import self_conjugate
 from specprobe.spectral.grid import frequency_index, real_frequencies
 from specprobe.streaming import Checkpoint, map_reduce, shards
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from concurrent.futures import Executor
 
     from numpy.typing import ArrayLike, NDArray
@@ -51,6 +53,7 @@ class _Settings:
     seed: int
     target: Literal["true", "predicted"]
     first_order: bool
+    layers: tuple[str, ...]
     evaluated: "NDArray[np.bool_]"
     batch_size: int
     confidence: float
@@ -67,6 +70,8 @@ def fourier_heatmap(
     clip: bool = True,
     random_sign: bool = True,
     frequencies: "int | ArrayLike | None" = None,
+    refine: int | None = None,
+    layers: "Sequence[str]" = (),
     first_order: bool = False,
     sample: int = 64,
     target: Literal["true", "predicted"] | None = None,
@@ -99,6 +104,12 @@ def fourier_heatmap(
         Whether each channel of each image draws a sign, the same for every frequency.
     frequencies : int or array_like of int, shape (M, 2), optional
         Side of the central square of the map to evaluate, such as 63; or ``(f_y, f_x)``, -k standing for k. All.
+    refine : int, optional
+        Evaluate every ``refine``-th frequency along both axes first, a power of two, then more where the map changes,
+        as :func:`~specprobe.analysis.heatmap_refinement.further_frequencies` says; each time in a pass of its own
+        over the images. Goes with a square of frequencies, and without ``first_order``.
+    layers : sequence of str
+        Tensors inside the model, by name, whose change is measured, too: the layer heat maps of [1]_.
     first_order : bool
         Whether to predict the maps from gradients. The images are then classified under a sample of the frequencies
         only, to tell how well the prediction ranks them.
@@ -119,7 +130,7 @@ def fourier_heatmap(
     checkpoint : Checkpoint, optional
         Where partial results are kept.
     progress : callable, optional
-        Called with the number of images done.
+        Called with the number of images done; with ``refine``, anew in each pass.
 
     Returns
     -------
@@ -133,9 +144,9 @@ def fourier_heatmap(
     InputMismatch
         If a frequency lies outside the grid, or labels are given beside a source that has its own.
     InvalidNumbers
-        If logits or gradients are NaN or infinite; names image and frequency.
+        If logits, gradients or tensors are NaN or infinite; names image and frequency.
     TypeError
-        If ``first_order`` is asked of a classifier without gradient.
+        If ``first_order`` is asked of a classifier without gradient, or ``layers`` of one without tensors.
     ValueError
         If another setting is none of those accepted.
 
@@ -166,13 +177,24 @@ def fourier_heatmap(
             "have one, such as those of specprobe.load(path)"
         )
         raise TypeError(msg)
+    if isinstance(layers, str) or (layers and not isinstance(classifier, TensorClassifier)):
+        msg = (
+            f"layers are {layers!r} of {type(classifier).__name__}; accepted are lists of names, of classifiers with a "
+            "method tensors, such as those of specprobe.load(path)"
+        )
+        raise TypeError(msg)
+    if refine is not None:
+        check_refine(refine)
+        if first_order or np.ndim(frequencies) > 0:  # type: ignore[arg-type]
+            msg = "refine goes with a square of frequencies, and without first_order"
+            raise ValueError(msg)
     source, count, target = checked_source(
         classifier, images, labels, target=target, limit=limit, differentiable=False
     )
     shape = (source.image_shape[1], source.image_shape[2])
-    evaluated = _chosen(frequencies, shape)
+    evaluated = chosen_frequencies(frequencies, shape)
     if first_order:
-        evaluated = _sampled(evaluated, sample, seed)
+        evaluated = sampled_frequencies(evaluated, sample, seed)
     settings = _Settings(
         l2_norm_per_channel=float(l2_norm_per_channel),
         phase=phase,
@@ -181,60 +203,25 @@ def fourier_heatmap(
         seed=seed,
         target=target,
         first_order=first_order,
+        layers=tuple(layers),
         evaluated=evaluated,
         batch_size=batch_size,
         confidence=confidence,
     )
-    return map_reduce(
-        partial(_step, classifier, source, settings),
-        shards(count, size=HEATMAP_SHARD_IMAGES),
-        executor=executor,
-        checkpoint=checkpoint,
-        progress=progress,
-    )
 
-
-def _chosen(frequencies: "int | ArrayLike | None", shape: tuple[int, int]) -> "NDArray[np.bool_]":
-    """Which of the real frequencies are asked for."""
-    index = frequency_index(shape)
-    chosen = np.zeros(len(real_frequencies(shape)), np.bool_)
-    if frequencies is None:
-        wanted = index
-    elif np.ndim(frequencies) == 0:
-        side = operator.index(frequencies)  # type: ignore[arg-type]
-        if not 1 <= side <= max(shape):
-            msg = f"the side of the sub-grid is {side}; accepted are whole numbers from 1 to {max(shape)}"
-            raise InputMismatch(msg)
-        rows, columns = (
-            slice(n // 2 - min(side, n) // 2, n // 2 - min(side, n) // 2 + min(side, n)) for n in shape
+    def measure(some: "NDArray[np.bool_]", kept: Checkpoint | None) -> FourierHeatmap:
+        return map_reduce(
+            partial(_step, classifier, source, replace(settings, evaluated=some)),
+            shards(count, size=HEATMAP_SHARD_IMAGES),
+            executor=executor,
+            checkpoint=kept,
+            progress=progress,
         )
-        wanted = index[rows, columns]
-    else:
-        pairs = np.asarray(frequencies)
-        if pairs.ndim != 2 or pairs.shape[1] != 2 or len(pairs) == 0 or pairs.dtype.kind not in "iu":
-            msg = (
-                f"the frequencies are of {pairs.dtype} and shape {pairs.shape}; "
-                "accepted are one whole number, or whole numbers of shape (M, 2)"
-            )
-            raise InputMismatch(msg)
-        cells = pairs.astype(np.int64) + np.asarray(shape) // 2
-        outside = ((cells < 0) | (cells >= np.asarray(shape))).any(axis=1)
-        if outside.any():
-            f_y, f_x = pairs[outside.argmax()].tolist()
-            msg = f"frequency (f_y, f_x) = ({f_y}, {f_x}) lies outside images of height {shape[0]} and width {shape[1]}"
-            raise InputMismatch(msg)
-        wanted = index[cells[:, 0], cells[:, 1]]
-    chosen[wanted] = True
-    return chosen
 
-
-def _sampled(chosen: "NDArray[np.bool_]", size: int, seed: int) -> "NDArray[np.bool_]":
-    among = np.flatnonzero(chosen)
-    if size >= len(among):
-        return chosen
-    kept = np.zeros_like(chosen)
-    kept[generator(seed, "heatmap/sample").choice(among, size, replace=False)] = True
-    return kept
+    if refine is None:
+        return measure(evaluated, checkpoint)
+    side: Any = frequencies
+    return refined(measure, shape, side=side, stride=refine, checkpoint=checkpoint)
 
 
 def _step(
@@ -261,7 +248,13 @@ def _step(
         clip=settings.clip,
     )
 
-    clean = batch_logits(classifier, batch.images, start=batch.start, batch_size=settings.batch_size)
+    tap = None
+    if settings.layers and isinstance(classifier, TensorClassifier):
+        tap = LayerTap(classifier=classifier, names=settings.layers, start=batch.start)
+        clean = tap.keep_clean(batch.images, batch_size=settings.batch_size)
+        check_logits(clean, start=batch.start)
+    else:
+        clean = batch_logits(classifier, batch.images, start=batch.start, batch_size=settings.batch_size)
     predicted = to_host(namespace(clean).argmax(clean, axis=1)).astype(np.int64)
     classes = predicted
     if settings.target == "true":
@@ -269,9 +262,11 @@ def _step(
             msg = "the images have no labels; give them with --labels FILE, or take --target predicted"
             raise DataError(msg)
         classes = batch.labels
-    wrong, losses = answers(classifier, batch, classes, additions=additions, batch_size=settings.batch_size)
-    increase = losses - cross_entropy(clean, classes)
-    result = _of_answers(settings, shape, classes != predicted, wrong, increase)
+    given = answers(tap or classifier, batch, classes, additions=additions, batch_size=settings.batch_size)
+    increased = given._replace(losses=given.losses - cross_entropy(clean, classes))
+    result = _of_answers(
+        settings, shape, classes != predicted, increased, None if tap is None else tap.norms()
+    )
     if batch.labels is not None:
         right = counted(batch.labels, predicted, digests=batch.digests)
         names = ("correct", "class_histogram", "prediction_histogram", "image_correct")
@@ -312,36 +307,46 @@ def _probes(settings: _Settings, shape: tuple[int, int]) -> "tuple[NDArray[np.in
     degrees = np.full(len(places), 45.0 if settings.phase == "45" else 0.0)
     if settings.phase != "worst-of-two":
         return places, degrees
-    paired = places[~self_conjugate(real_frequencies(shape)[places], shape=shape)]
-    return np.concatenate([places, paired]), np.concatenate([degrees, np.full(len(paired), -90.0)])
+    twice = places[paired(places, shape)]
+    return np.concatenate([places, twice]), np.concatenate([degrees, np.full(len(twice), -90.0)])
 
 
 def _of_answers(
     settings: _Settings,
     shape: tuple[int, int],
     clean_wrong: "NDArray[np.bool_]",
-    wrong: "NDArray[np.bool_]",
-    increase: "NDArray[np.float64]",
+    given: Answers,
+    norms: "NDArray[np.float64] | None",
 ) -> FourierHeatmap:
-    """Counts and means of (P, N) answers."""
-    probes, count = wrong.shape
+    """Counts and means of (P, N) answers, whose losses are less those of the clean images."""
+    probes, count = given.wrong.shape
     places = np.flatnonzero(settings.evaluated)
-    grid = real_frequencies(shape)
-    if probes > len(places):  # of cosine and sine, the worse
-        paired = ~self_conjugate(grid[places], shape=shape)
-        wrong[: len(places)][paired] |= wrong[len(places) :]
-        worse = np.maximum(increase[: len(places)][paired], increase[len(places) :])
-        increase[: len(places)][paired] = worse
-        wrong, increase = wrong[: len(places)], increase[: len(places)]
-    errors = np.zeros(len(grid), np.int64)
+    total = len(settings.evaluated)
+    twice = paired(places, shape) if probes > len(places) else np.zeros(len(places), np.bool_)
+    wrong, increase = _worse(given.wrong, twice), _worse(given.losses, twice)
+    errors = np.zeros(total, np.int64)
     errors[places] = wrong.sum(axis=1)
-    mean, std = np.full(len(grid), np.nan), np.full(len(grid), np.nan)
-    _, mean[places], std[places] = moments(increase.T)
+    mean, std = _spread_out(increase, places, total)
     cells = np.bincount(frequency_index(shape).ravel())[places, None]
     values: dict[str, Any] = {
         "image_error_rate": (cells * wrong).sum(axis=0) / cells.sum(),
         "image_loss_increase": (cells * increase).sum(axis=0) / cells.sum(),
     }
+    by_ring = cells_by_ring(settings.evaluated[frequency_index(shape)])
+    for name, numbers in (("error_rate", wrong), ("loss_increase", increase)):
+        of_images = image_rings(numbers, places, shape)
+        ring_std, band_std = spreads(of_images, by_ring, shape)
+        values |= {
+            f"image_ring_{name}": of_images,
+            f"ring_{name}_std": ring_std,
+            f"band_{name}_std": band_std,
+        }
+    if given.changes is not None and norms is not None:
+        changes = _worse(given.changes, twice)
+        with np.errstate(divide="ignore", invalid="ignore"):  # a tensor of zeros has no relative change
+            relative = np.where(norms > 0, changes / norms, np.nan)
+        for name, numbers in (("layer_change", changes), ("layer_relative_change", relative)):
+            values[f"mean_{name}"], values[f"{name}_std"] = _spread_out(numbers, places, total)
     return FourierHeatmap(
         image_size=shape,
         l2_norm_per_channel=settings.l2_norm_per_channel,
@@ -358,5 +363,22 @@ def _of_answers(
         mean_loss_increase=mean,
         loss_increase_std=std,
         confidence=settings.confidence,
+        layers=settings.layers,
         **values,
     )
+
+
+def _worse(values: "NDArray[Any]", twice: "NDArray[np.bool_]") -> "NDArray[Any]":
+    """Of cosine and sine, the larger number: from (P, N, ...) to one entry a frequency."""
+    one = values[: len(twice)].copy()
+    one[twice] = np.maximum(one[twice], values[len(twice) :])
+    return one
+
+
+def _spread_out(
+    values: "NDArray[np.float64]", places: "NDArray[np.int64]", total: int
+) -> "tuple[NDArray[np.float64], NDArray[np.float64]]":
+    """Mean and spread over images of (P, N, ...) numbers, by frequency; NaN where not evaluated."""
+    mean, std = (np.full((total, *values.shape[2:]), np.nan) for _ in range(2))
+    _, mean[places], std[places] = moments(np.swapaxes(values, 0, 1))
+    return mean, std

@@ -1,10 +1,11 @@
 """Images with a Fourier basis image added, and a classifier's answers to them."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from specprobe.analysis.heatmap_layers import LayerTap
 from specprobe.arrays import Array, like, namespace, to_host
 from specprobe.errors import InvalidNumbers
 from specprobe.spectral.basis import basis_images
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from specprobe.protocols import Batch, Classifier
 
-__all__ = ["Additions", "answers", "cross_entropy"]
+__all__ = ["Additions", "Answers", "answers", "cross_entropy"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +71,24 @@ class Additions:
         return xp.clip(added, 0.0, 1.0) if self.clip else added
 
 
+class Answers(NamedTuple):
+    """What N images did under P basis images.
+
+    Attributes
+    ----------
+    wrong : numpy.ndarray of bool, shape (P, N)
+        Whether the answer is another class.
+    losses : numpy.ndarray of float64, shape (P, N)
+        Cross-entropy in nats.
+    changes : numpy.ndarray of float64, shape (P, N, L), or None
+        L2 norms of the changes of L tensors; None where none are asked for.
+    """
+
+    wrong: "NDArray[np.bool_]"
+    losses: "NDArray[np.float64]"
+    changes: "NDArray[np.float64] | None"
+
+
 def answers(
     classifier: "Classifier",
     batch: "Batch",
@@ -78,13 +97,13 @@ def answers(
     *,
     additions: Additions,
     batch_size: int,
-) -> "tuple[NDArray[np.bool_], NDArray[np.float64]]":
+) -> Answers:
     """Answers to each image with each basis image added.
 
     Parameters
     ----------
     classifier : Classifier
-        The model.
+        The model; a LayerTap, which keeps the clean tensors, where their changes are asked for.
     batch : Batch
         N images.
     classes : numpy.ndarray of int64, shape (N,)
@@ -96,10 +115,8 @@ def answers(
 
     Returns
     -------
-    wrong : numpy.ndarray of bool, shape (P, N)
-        Whether the answer is another class.
-    losses : numpy.ndarray of float64, shape (P, N)
-        Cross-entropy in nats.
+    Answers
+        By basis image, then by image.
 
     Raises
     ------
@@ -109,6 +126,8 @@ def answers(
     shape = (len(additions.frequencies), len(classes))
     total = shape[0] * shape[1]
     wrong, losses = np.empty(total, np.bool_), np.empty(total)
+    tap = classifier if isinstance(classifier, LayerTap) else None
+    changes = None if tap is None else np.empty((total, len(tap.names)))
     for start in range(0, total, batch_size):
         rows = np.arange(start, min(start + batch_size, total))
         logits = classifier.logits(additions.images(batch.images, rows))
@@ -126,7 +145,13 @@ def answers(
         wanted = classes[rows % shape[1]]
         wrong[rows] = to_host(xp.argmax(logits, axis=1)) != wanted
         losses[rows] = cross_entropy(logits, wanted)
-    return wrong.reshape(shape), losses.reshape(shape)
+        if tap is not None and changes is not None:
+            changes[rows] = tap.changes(rows % shape[1])
+    return Answers(
+        wrong.reshape(shape),
+        losses.reshape(shape),
+        None if changes is None else changes.reshape(*shape, -1),
+    )
 
 
 def cross_entropy(logits: Array, classes: "NDArray[np.int64]", /) -> "NDArray[np.float64]":

@@ -12,7 +12,15 @@ if TYPE_CHECKING:
 
     from specprobe.analysis.heatmap_result import FourierHeatmap
 
-__all__ = ["ACCURACY_FIELDS", "MAPS", "SETTINGS", "heatmap_document", "heatmap_fields"]
+__all__ = [
+    "ACCURACY_FIELDS",
+    "LAYER_MAPS",
+    "MAPS",
+    "SETTINGS",
+    "heatmap_arrays",
+    "heatmap_document",
+    "heatmap_fields",
+]
 
 SETTINGS = ("image_size", "l2_norm_per_channel", "basis_phase", "random_sign", "clip", "seed", "target")
 """What results must share to be merged."""
@@ -22,6 +30,22 @@ ACCURACY_FIELDS = ("correct", "class_histogram", "prediction_histogram")
 
 MAPS = ("error_rate", "loss_increase", "derivative_rms", "flip_probability")
 """Estimates that are maps."""
+
+LAYER_MAPS = ("layer_change", "layer_relative_change")
+"""Estimates that are maps of one tensor."""
+
+_BY_RING = ("ring_error_rate", "ring_loss_increase", "band_error_rate", "band_loss_increase")
+"""Means over cells."""
+
+_PER_IMAGE = {
+    "image_correct": "correct",
+    "image_error_rate": "image_error_rate",
+    "image_loss_increase": "image_loss_increase",
+    "image_ring_error_rate": "image_ring_error_rate",
+    "image_ring_loss_increase": "image_ring_loss_increase",
+    "image_digest": "digest",
+}
+"""Arrays with a row an image, and what they are called in ``.npz`` files."""
 
 _COUNTS = ("images", "clean_errors", "model_evaluations", "gradient_evaluations", "confidence")
 _FLOATS = ("loss_increase_std", "mean_derivative_power", "derivative_power_std")
@@ -39,7 +63,7 @@ def heatmap_document(result: "FourierHeatmap", /) -> dict[str, Any]:
     Returns
     -------
     dict
-        Maps as nested lists, null where a frequency was not evaluated.
+        Maps as nested lists, null where a frequency was not evaluated; by layer, in a list of layers.
     """
     content: dict[str, Any] = {name: getattr(result, name) for name in SETTINGS}
     for name in ("clean_error_rate", *MAPS):
@@ -51,7 +75,15 @@ def heatmap_document(result: "FourierHeatmap", /) -> dict[str, Any]:
     for name in _FLOATS:
         values = getattr(result, name)
         content[name] = None if values is None else result.of_cells(values)
+    for name in _BY_RING:
+        content |= {key: getattr(result, key) for key in (name, f"{name}_interval", f"{name}_std")}
+    content["evaluated"] = result.evaluated_cells
     content |= {name: getattr(result, name) for name in ("frequencies_evaluated", *_COUNTS)}
+    content["refine"] = result.refine
+    content["refinement_levels"] = [
+        {"stride": stride, "frequencies": count} for stride, count in result.refinement_levels
+    ]
+    content["layers"] = _layers(result)
     measured = result.accuracy
     content["clean_accuracy"] = None if measured is None else measured.accuracy
     content["clean_accuracy_interval"] = None if measured is None else measured.accuracy_interval
@@ -89,7 +121,57 @@ def heatmap_fields(content: dict[str, Any], /) -> dict[str, Any]:
     for name in _FLOATS:
         cells = content[name]
         values[name] = None if cells is None else _by_frequency(cells, (height, width))
+    for name in _BY_RING:
+        std = content.get(f"{name}_std")
+        values[f"{name}_std"] = None if std is None else np.asarray(std, np.float64)
+    values["refine"] = content.get("refine")
+    levels = content.get("refinement_levels") or ()
+    values["refinement_levels"] = tuple((level["stride"], level["frequencies"]) for level in levels)
+    layers = content.get("layers") or ()
+    values["layers"] = tuple(layer["name"] for layer in layers)
+    for name in LAYER_MAPS if layers else ():
+        for key, field in ((name, f"mean_{name}"), (f"{name}_std", f"{name}_std")):
+            maps = [_by_frequency(layer[key], (height, width)) for layer in layers]
+            values[field] = np.stack(maps, axis=1)
     return values
+
+
+def heatmap_arrays(result: "FourierHeatmap", /) -> "dict[str, NDArray[Any]]":
+    """What ``.npz`` files hold of a heat map.
+
+    Parameters
+    ----------
+    result : FourierHeatmap
+        Of any settings.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        Maps and their intervals by name; numbers of each image where they are known.
+    """
+    found: dict[str, NDArray[Any]] = {"evaluated": result.evaluated_cells}
+    for name in (*MAPS, *LAYER_MAPS):
+        if (values := getattr(result, name)) is not None:
+            found |= {name: values, f"{name}_interval": getattr(result, f"{name}_interval")}
+    if result.layers:
+        found["layers"] = np.asarray(result.layers)
+    for name, short in _PER_IMAGE.items():
+        if (values := getattr(result, name)) is not None:
+            found[short] = values
+    return found
+
+
+def _layers(result: "FourierHeatmap") -> "list[dict[str, Any]] | None":
+    if not result.layers:
+        return None
+    found: list[dict[str, Any]] = [{"name": name} for name in result.layers]
+    for name in LAYER_MAPS:
+        stds = np.moveaxis(result.of_cells(getattr(result, f"{name}_std")), 2, 0)
+        maps = {name: getattr(result, name), f"{name}_interval": getattr(result, f"{name}_interval")}
+        for key, values in (maps | {f"{name}_std": stds}).items():
+            for layer, cells in zip(found, values, strict=True):
+                layer[key] = cells
+    return found
 
 
 def _by_frequency(cells: Any, shape: tuple[int, int]) -> "NDArray[np.float64]":

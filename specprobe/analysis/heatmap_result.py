@@ -1,154 +1,45 @@
 """Answers of a classifier to images with one frequency added: the counts, and the maps made of them."""
 
-import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from specprobe.analysis.accuracy import Accuracy, chance_findings
+from specprobe.analysis.accuracy import Accuracy
+from specprobe.analysis.heatmap_data import HeatmapData
 from specprobe.analysis.heatmap_document import (
-    ACCURACY_FIELDS,
-    MAPS,
-    SETTINGS,
+    heatmap_arrays,
     heatmap_document,
     heatmap_fields,
 )
+from specprobe.analysis.heatmap_findings import heatmap_findings
 from specprobe.analysis.heatmap_first_order import rank_correlation, rank_correlation_interval
-from specprobe.analysis.moments import Moments
-from specprobe.analysis.per_image import join, same
-from specprobe.errors import InputMismatch
+from specprobe.analysis.heatmap_merge import merged
+from specprobe.analysis.heatmap_rings import (
+    band_means,
+    cells_by_ring,
+    ring_interval,
+    ring_means,
+)
+from specprobe.analysis.per_image import same
 from specprobe.findings import Finding
-from specprobe.intervals import CONFIDENCE, mean_interval, wilson_interval
-from specprobe.spectral.grid import frequency_index, real_frequencies
+from specprobe.intervals import mean_interval, wilson_interval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["FourierHeatmap"]
 
-_PER_IMAGE = ("image_correct", "image_error_rate", "image_loss_increase", "image_digest")
-_RENAMED = {"image_correct": "correct", "image_digest": "digest"}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FourierHeatmap:
+class FourierHeatmap(HeatmapData):
     """Errors of a classifier under one Fourier basis image at a time.
 
-    Fields hold one entry for each frequency of :func:`~specprobe.spectral.grid.real_frequencies`; properties show them
-    as centred maps (H, W), equal at k and -k, NaN where a frequency was not evaluated.
-
-    Attributes
-    ----------
-    image_size : (int, int)
-        Height and width.
-    l2_norm_per_channel : float
-        Of what is added to each channel, before clipping.
-    basis_phase : {"0", "45", "random", "worst-of-two"}
-        Degrees of the one basis image of a frequency; drawn for each image and frequency; or both cosine and sine, of
-        which the worse counts, image by image.
-    random_sign : bool
-        Whether each channel of each image draws a sign, the same for every frequency.
-    clip : bool
-        Whether images are clipped to [0, 1] after the addition.
-    seed : int
-        Of the signs, the phases and the sample.
-    target : {"true", "predicted"}
-        Class that errors and losses are of: the label, or the answer to the clean image.
-    images : int
-        How many.
-    clean_errors : int
-        Images that are wrong as they are; 0 for the target ``predicted``.
-    model_evaluations, gradient_evaluations : int
-        Images classified, the clean ones included; gradients of images.
-    evaluated : numpy.ndarray of bool, shape (K,)
-        Whether the images were classified with this frequency added.
-    errors : numpy.ndarray of int64, shape (K,)
-        Images that are wrong; 0 where not evaluated.
-    mean_loss_increase, loss_increase_std : numpy.ndarray of float64, shape (K,)
-        Cross-entropy in nats, less that of the clean image: mean, and spread over images (ddof 0).
-    mean_derivative_power, derivative_power_std : numpy.ndarray of float64, shape (K,), or None
-        Squared derivative of the margin along the basis image, summed over channels: mean, and spread over
-        images. None without first-order maps.
-    flips : numpy.ndarray of int64, shape (K,), or None
-        Images whose margin is smaller than its linear change.
-    correct : int or None
-        Images classified as labelled; None without labels, as the histograms.
-    class_histogram, prediction_histogram : dict of str to int, or None
-        Clean images by label and by predicted class.
-    confidence : float
-        Of the intervals.
-    image_correct : numpy.ndarray of bool, shape (images,), or None
-        Per clean image, with labels. None for results read from JSON, as the arrays below.
-    image_error_rate, image_loss_increase : numpy.ndarray of float64, shape (images,), or None
-        Per image: mean over the evaluated cells of the map.
-    image_digest : numpy.ndarray of uint8, shape (images, 16), or None
-        Which image it was.
+    Fields are those of :class:`~specprobe.analysis.heatmap_data.HeatmapData`; properties show them as centred maps
+    (H, W), equal at k and -k, NaN where a frequency was not evaluated.
     """
 
     kind: ClassVar[str] = "fourier_heatmap"
-
-    image_size: tuple[int, int]
-    l2_norm_per_channel: float
-    basis_phase: str
-    random_sign: bool
-    clip: bool
-    seed: int
-    target: str
-    images: int
-    clean_errors: int
-    model_evaluations: int
-    evaluated: "NDArray[np.bool_]"
-    errors: "NDArray[np.int64]"
-    mean_loss_increase: "NDArray[np.float64]"
-    loss_increase_std: "NDArray[np.float64]"
-    gradient_evaluations: int = 0
-    mean_derivative_power: "NDArray[np.float64] | None" = None
-    derivative_power_std: "NDArray[np.float64] | None" = None
-    flips: "NDArray[np.int64] | None" = None
-    correct: int | None = None
-    class_histogram: dict[str, int] | None = None
-    prediction_histogram: dict[str, int] | None = None
-    confidence: float = CONFIDENCE
-    image_correct: "NDArray[np.bool_] | None" = None
-    image_error_rate: "NDArray[np.float64] | None" = None
-    image_loss_increase: "NDArray[np.float64] | None" = None
-    image_digest: "NDArray[np.uint8] | None" = None
-
-    def __post_init__(self) -> None:
-        """Refuse what no images have: results are read from files, too."""
-        counts = np.concatenate([[self.clean_errors], self.errors, [] if self.flips is None else self.flips])
-        if self.images < 1 or counts.min() < 0 or counts.max() > self.images:
-            msg = f"counts of {self.images} images: accepted are 0 <= count <= images, images >= 1"
-            raise ValueError(msg)
-        wanted = {(len(real_frequencies(self.image_size)),)}
-        names = (
-            "evaluated",
-            "errors",
-            "mean_loss_increase",
-            "loss_increase_std",
-            "mean_derivative_power",
-            "flips",
-        )
-        shapes = {np.shape(getattr(self, name)) for name in names if getattr(self, name) is not None}
-        if shapes != wanted:
-            msg = f"values by frequency have shapes {sorted(shapes)}; accepted is {wanted}, for all"
-            raise ValueError(msg)
-
-    def of_cells(self, values: "NDArray[Any]", /) -> "NDArray[Any]":
-        """Values by frequency as a centred map.
-
-        Parameters
-        ----------
-        values : numpy.ndarray, shape (K, ...)
-            One entry a frequency.
-
-        Returns
-        -------
-        numpy.ndarray, shape (H, W, ...)
-            Equal at k and -k.
-        """
-        return values[frequency_index(self.image_size)]
 
     @property
     def error_rate(self) -> "NDArray[np.float64]":
@@ -170,6 +61,66 @@ class FourierHeatmap:
         """Normal interval of each cell of ``loss_increase``, shape (H, W, 2)."""
         mean, std = self.mean_loss_increase, self.loss_increase_std
         return self.of_cells(mean_interval(mean, std, self.images, confidence=self.confidence))
+
+    @property
+    def ring_error_rate(self) -> "NDArray[np.float64]":
+        """Mean of ``error_rate`` over the evaluated cells of each ring, shape (R + 1,)."""
+        return ring_means(self.error_rate, self.evaluated_cells)
+
+    @property
+    def ring_error_rate_interval(self) -> "NDArray[np.float64] | None":
+        """Interval for the images, shape (R + 1, 2)."""
+        return self._cell_interval("ring", "error_rate")
+
+    @property
+    def ring_loss_increase(self) -> "NDArray[np.float64]":
+        """Mean of ``loss_increase`` over the evaluated cells of each ring, shape (R + 1,)."""
+        return ring_means(self.loss_increase, self.evaluated_cells)
+
+    @property
+    def ring_loss_increase_interval(self) -> "NDArray[np.float64] | None":
+        """Interval for the images, shape (R + 1, 2)."""
+        return self._cell_interval("ring", "loss_increase")
+
+    @property
+    def band_error_rate(self) -> "NDArray[np.float64]":
+        """Mean of ``error_rate`` over the evaluated cells of low, middle and high rings, shape (3,)."""
+        return self._bands(self.ring_error_rate)
+
+    @property
+    def band_error_rate_interval(self) -> "NDArray[np.float64] | None":
+        """Interval for the images, shape (3, 2)."""
+        return self._cell_interval("band", "error_rate")
+
+    @property
+    def band_loss_increase(self) -> "NDArray[np.float64]":
+        """Mean of ``loss_increase`` over the evaluated cells of low, middle and high rings, shape (3,)."""
+        return self._bands(self.ring_loss_increase)
+
+    @property
+    def band_loss_increase_interval(self) -> "NDArray[np.float64] | None":
+        """Interval for the images, shape (3, 2)."""
+        return self._cell_interval("band", "loss_increase")
+
+    @property
+    def layer_change(self) -> "NDArray[np.float64] | None":
+        """Mean L2 norm of each tensor's change, shape (L, H, W)."""
+        return self._by_layer(self.mean_layer_change)
+
+    @property
+    def layer_change_interval(self) -> "NDArray[np.float64] | None":
+        """Normal interval of each cell of ``layer_change``, shape (L, H, W, 2)."""
+        return self._layer_interval("layer_change")
+
+    @property
+    def layer_relative_change(self) -> "NDArray[np.float64] | None":
+        """Mean over images of the change over the norm of the clean tensor, shape (L, H, W)."""
+        return self._by_layer(self.mean_layer_relative_change)
+
+    @property
+    def layer_relative_change_interval(self) -> "NDArray[np.float64] | None":
+        """Normal interval of each cell of ``layer_relative_change``, shape (L, H, W, 2)."""
+        return self._layer_interval("layer_relative_change")
 
     @property
     def clean_error_rate(self) -> float:
@@ -250,30 +201,7 @@ class FourierHeatmap:
     @property
     def findings(self) -> tuple[Finding, ...]:
         """What a user should know."""
-        found: list[Finding] = []
-        if self.accuracy is not None:
-            found += chance_findings(self.accuracy)
-        else:
-            message = (
-                "the images have no labels: errors are changes of the answer to the clean image; "
-                "give labels with --labels FILE"
-            )
-            found.append(Finding(level="warning", code="no-labels", message=message))
-        total = len(self.evaluated)
-        if self.frequencies_evaluated < total:
-            message = (
-                f"{self.frequencies_evaluated} of {total} frequencies were evaluated; "
-                "error rate and loss increase of the others are null"
-            )
-            found.append(Finding(level="note", code="sub-grid", message=message))
-        ranked = (self.rank_correlation, self.derivative_rms_rank_correlation)
-        if any(value is not None and math.isnan(value) for value in ranked):
-            message = "a rank correlation is null: fewer than three frequencies were evaluated, or all have the same rate"
-            found.append(Finding(level="warning", code="no-rank-correlation", message=message))
-        if self.images == 1:
-            message = "one image has no spread over images, so intervals of means are null"
-            found.append(Finding(level="warning", code="one-image", message=message))
-        return tuple(found)
+        return tuple(heatmap_findings(self))
 
     def merge(self, other: "FourierHeatmap", /) -> "FourierHeatmap":
         """Map of both sets of images.
@@ -293,29 +221,7 @@ class FourierHeatmap:
         InputMismatch
             If the settings differ.
         """
-        for name in SETTINGS:
-            mine, its = getattr(self, name), getattr(other, name)
-            if mine != its:
-                msg = f"{name} is {mine} here and {its} there; accepted are results of the same settings"
-                raise InputMismatch(msg)
-        if not np.array_equal(self.evaluated, other.evaluated) or (self.flips is None) != (
-            other.flips is None
-        ):
-            msg = "the results are of different frequencies or orders; accepted are results of the same ones"
-            raise InputMismatch(msg)
-        changed: dict[str, Any] = {n: join(getattr(self, n), getattr(other, n)) for n in _PER_IMAGE}
-        for name in ("images", "clean_errors", "model_evaluations", "gradient_evaluations", "errors"):
-            changed[name] = getattr(self, name) + getattr(other, name)
-        for name in ("loss_increase", "derivative_power"):
-            if getattr(self, f"{name}_std") is not None:
-                _, mean, std = self._moments(name).merge(other._moments(name))
-                changed |= {f"mean_{name}": mean, f"{name}_std": std}
-        if self.flips is not None and other.flips is not None:
-            changed["flips"] = self.flips + other.flips
-        mine, theirs = self.accuracy, other.accuracy
-        both = None if mine is None or theirs is None else mine.merge(theirs)
-        changed |= {name: getattr(both, name, None) for name in ACCURACY_FIELDS}
-        return replace(self, **changed)
+        return merged(self, other)
 
     def to_dict(self) -> dict[str, Any]:
         """Field names and JSON values, estimates with their intervals.
@@ -344,22 +250,15 @@ class FourierHeatmap:
         return cls(**heatmap_fields(content))
 
     def arrays(self) -> "dict[str, NDArray[Any]]":
-        """What ``.npz`` files hold: the maps, and one number an image.
+        """What ``.npz`` files hold: the maps, and numbers of each image.
 
         Returns
         -------
         dict of str to numpy.ndarray
-            Maps and their intervals by name; ``digest``, ``correct``, ``image_error_rate`` and
-            ``image_loss_increase`` where they are known.
+            Maps and their intervals by name, and which cells were ``evaluated``; ``digest``, ``correct``, and fields
+            that begin with ``image_`` where they are known.
         """
-        found: dict[str, NDArray[Any]] = {}
-        for name in MAPS:
-            if (values := getattr(self, name)) is not None:
-                found |= {name: values, f"{name}_interval": getattr(self, f"{name}_interval")}
-        for name in _PER_IMAGE:
-            if (values := getattr(self, name)) is not None:
-                found[_RENAMED.get(name, name)] = values
-        return found
+        return heatmap_arrays(self)
 
     def __eq__(self, other: object) -> bool:
         """Equal to the bit, per-image arrays included."""
@@ -374,8 +273,25 @@ class FourierHeatmap:
         bounds = [wilson_interval(int(n), self.images, confidence=self.confidence) for n in values]
         return np.array(bounds)[where]
 
-    def _moments(self, name: str) -> Moments:
-        return Moments(self.images, getattr(self, f"mean_{name}"), getattr(self, f"{name}_std"))
+    def _bands(self, by_ring: "NDArray[np.float64]") -> "NDArray[np.float64]":
+        return band_means(by_ring, cells_by_ring(self.evaluated_cells), self.image_size)
+
+    def _cell_interval(self, part: str, name: str) -> "NDArray[np.float64] | None":
+        mean, std = getattr(self, f"{part}_{name}"), getattr(self, f"{part}_{name}_std")
+        return (
+            None if std is None else ring_interval(name, mean, std, self.images, confidence=self.confidence)
+        )
+
+    def _by_layer(self, values: "NDArray[np.float64] | None") -> "NDArray[np.float64] | None":
+        """Layers before the axes of the map."""
+        return None if values is None else np.moveaxis(self.of_cells(values), 2, 0)
+
+    def _layer_interval(self, name: str) -> "NDArray[np.float64] | None":
+        mean, std = getattr(self, f"mean_{name}"), getattr(self, f"{name}_std")
+        if mean is None:
+            return None
+        bounds = mean_interval(mean, std, self.images, confidence=self.confidence, bounds=(0.0, np.inf))
+        return self._by_layer(bounds)
 
     def _ranked(self, values: "NDArray[Any]") -> float:
         return rank_correlation(values[self.evaluated], self.errors[self.evaluated])

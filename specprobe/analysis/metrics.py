@@ -9,10 +9,12 @@ import numpy as np
 
 from specprobe.analysis.accuracy import Accuracy
 from specprobe.analysis.band_result import BandAccuracy
+from specprobe.analysis.corruption_result import CorruptionAccuracy
 from specprobe.analysis.filters import FilterStatistics
 from specprobe.analysis.heatmap_result import FourierHeatmap
 from specprobe.analysis.inspection import Inspection
 from specprobe.analysis.sensitivity_result import NUMBERS, FourierSensitivity
+from specprobe.intervals import mean_interval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -177,6 +179,41 @@ def _setting(entry: dict[str, Any]) -> str:
     return f"{low:g}:{'' if high is None else f'{high:g}'}"
 
 
+@metrics.register(CorruptionAccuracy)
+def _corruptions(result: CorruptionAccuracy, /) -> tuple[Metric, ...]:
+    right, given = result.image_correct, {"image_digest": result.image_digest}
+    wrong = None if right is None else 1 - right.reshape(result.images, -1).mean(axis=1)
+    found = [
+        Metric(
+            name="corruptions.mean_error",
+            label="corruptions: mean error",
+            value=result.mean_corruption_error,
+            interval=result.mean_corruption_error_interval,
+            image_values=wrong,
+            **given,
+        )
+    ]
+    for place, name in enumerate(result.corruptions):
+        of_kind = None if right is None else right[:, place].mean(axis=1)
+        found.append(
+            Metric(
+                name=f"corruptions.{name}.accuracy",
+                label=f"corruptions: {name}, accuracy",
+                value=float(result.mean_accuracy[place]),
+                interval=None if of_kind is None else _mean_bounds(of_kind, result.confidence),
+                image_values=of_kind,
+                **given,
+            )
+        )
+    return tuple(found)
+
+
+def _mean_bounds(values: "NDArray[np.float64]", confidence: float) -> tuple[float, float] | None:
+    return _pair(
+        mean_interval(values.mean(), values.std(), len(values), confidence=confidence, bounds=(0.0, 1.0))
+    )
+
+
 @metrics.register(FourierHeatmap)
 def _heatmap(result: FourierHeatmap, /) -> tuple[Metric, ...]:
     def mean(values: "NDArray[np.float64] | None") -> float | None:
@@ -186,6 +223,8 @@ def _heatmap(result: FourierHeatmap, /) -> tuple[Metric, ...]:
     held = result.evaluated & (np.arange(len(result.evaluated)) > 0)  # without the mean, at place 0
     share = result.errors[held] / result.images
     given: dict[str, Any] = {"image_digest": result.image_digest}
+    if result.refine is not None:
+        return ()  # which cells are measured depends on the model: their mean and maximum compare with no other's
     return (
         Metric(
             name="heatmap.error_rate.mean",

@@ -89,12 +89,14 @@ def pgd(
     random_start : bool
         Whether to start from a random point of the ball, not from the image.
     early_stop : bool
-        Whether images that are fooled leave the batch.
+        Whether images that are fooled leave the batch, with the first candidate that did it. Much of that one may be
+        the random start; where the perturbation itself is looked at, all steps are to be taken.
 
     Returns
     -------
     array, shape (N, C, H, W)
-        The first candidate that fools the classifier; the one of highest loss where none does.
+        The first candidate that fools the classifier or, if all steps are taken, that of highest loss among those that
+        do; the one of highest loss where none does.
 
     Raises
     ------
@@ -122,7 +124,8 @@ def pgd(
             logits = oracle.logits(current, rows)
             told = losses_of_logits(to_host(logits), oracle.labels[rows], loss=loss)
         fallen = oracle.fooled(logits, rows)
-        kept = np.flatnonzero((fallen | (told > losses[rows])) & ~fooled[rows])
+        first, higher = fallen & ~fooled[rows], told > losses[rows]
+        kept = np.flatnonzero(first | (higher & (fallen | ~fooled[rows])))
         losses[rows[kept]] = told[kept]
         found = put(found, rows[kept], take(current, kept))
         fooled[rows[fallen]] = True

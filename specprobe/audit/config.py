@@ -25,7 +25,8 @@ ANALYSES: dict[str, frozenset[str]] = {
     "accuracy": frozenset(),
     "sensitivity": frozenset({"channels", "basis", "loss", "method", "frequencies_per_ring", "target"}),
     "bands": frozenset({"radii", "bands", "wedges", "clip", "restore_mean"}),
-    "heatmap": frozenset({"l2_norm_per_channel", "phase", "clip", "size", "target"}),
+    "heatmap": frozenset({"l2_norm_per_channel", "phase", "clip", "frequencies", "refine", "target"}),
+    "corruptions": frozenset({"corruptions", "severities"}),
     "attack": frozenset(
         {"attack", "norm", "epsilon", "band", "steps", "step_size", "restarts", "queries", "target"}
     ),

@@ -1,4 +1,4 @@
-"""Figure of a heat map: errors and loss by frequency, and the first-order maps where there are any."""
+"""Figure of a heat map: errors and loss by frequency, with the first-order maps and the tensors where there are any."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,15 @@ _ABSENT = "#C8C8C8"
 """Of cells that were not evaluated: a grey that neither colour map has."""
 
 
-def draw_heatmap(result: "FourierHeatmap", /, *, title: str = "") -> "Figure":
-    """Error rate and loss increase side by side; below them the first-order maps.
+def draw_heatmap(
+    result: "FourierHeatmap",
+    /,
+    *,
+    title: str = "",
+    interpolated: bool | None = None,
+    largest_is_one: bool = False,
+) -> "Figure":
+    """Error rate and loss increase side by side; below them the first-order maps, and a row a tensor.
 
     Parameters
     ----------
@@ -29,6 +36,11 @@ def draw_heatmap(result: "FourierHeatmap", /, *, title: str = "") -> "Figure":
         With or without per-image arrays.
     title : str
         Above the figure, without mathematical markup.
+    interpolated : bool, optional
+        Whether cells between evaluated ones are filled by linear interpolation, which the title says. Of refined maps
+        they are, if not given. The result itself holds no such numbers.
+    largest_is_one : bool
+        Whether maps of tensors are divided by their maximum, so that they compare by shape.
 
     Returns
     -------
@@ -37,14 +49,16 @@ def draw_heatmap(result: "FourierHeatmap", /, *, title: str = "") -> "Figure":
     """
     from matplotlib.figure import Figure
 
-    rows = 1 if result.flip_probability is None else 2
+    fill = result.refine is not None if interpolated is None else interpolated
+    fill = fill and not result.evaluated.all()
+    error, loss = (_shown(values, fill=fill) for values in (result.error_rate, result.loss_increase))
+    rows = 1 + (result.flip_probability is not None) + len(result.layers)
     figure = Figure(figsize=(10.5, 4.6 * rows), layout="constrained")
     axes = figure.subplots(rows, 2, squeeze=False)
     unit: dict[str, Any] = {"cmap": "viridis", "vmin": 0, "vmax": 1}
-    _map(axes[0, 0], result, result.error_rate, f"error rate (clean {result.clean_error_rate:.3f})", **unit)
-    loss = "mean increase of the cross-entropy (nats)"
-    least = min(0.0, float(np.nanmin(result.loss_increase)))
-    _map(axes[0, 1], result, result.loss_increase, loss, cmap="magma", vmin=least)
+    _map(axes[0, 0], result, error, f"error rate (clean {result.clean_error_rate:.3f})", **unit)
+    least = min(0.0, float(np.nanmin(loss)))
+    _map(axes[0, 1], result, loss, "mean increase of the cross-entropy (nats)", cmap="magma", vmin=least)
     if result.flip_probability is not None and result.derivative_rms is not None:
         flips = f"first order: share of flips\n{_ranked(result.rank_correlation)}"
         _map(axes[1, 0], result, result.flip_probability, flips, **unit)
@@ -53,14 +67,21 @@ def draw_heatmap(result: "FourierHeatmap", /, *, title: str = "") -> "Figure":
             f"(logits per unit of norm; {_ranked(result.derivative_rms_rank_correlation)})"
         )
         _map(axes[1, 1], result, result.derivative_rms, slope, cmap="magma", vmin=0)
-    if not result.evaluated.all():
+    if result.layer_change is not None and result.layer_relative_change is not None:
+        pairs = zip(result.layer_change, result.layer_relative_change, strict=True)
+        first = rows - len(result.layers)
+        for row, name, both in zip(axes[first:], result.layers, pairs, strict=True):
+            _layer(
+                row, result, name, [_shown(part, fill=fill) for part in both], largest_is_one=largest_is_one
+            )
+    if np.isnan(error).any():
         _explain(figure)
     name = f"{title}: " if title else ""
     phase = f"phase {result.basis_phase}" + ("°" if result.basis_phase in {"0", "45"} else "")
     clipped = "clipped" if result.clip else "not clipped"
     figure.suptitle(
         f"{name}one frequency added, L2 norm {result.l2_norm_per_channel:g} a channel, {phase}, {clipped}, "
-        f"{result.images} images",
+        f"{result.images} images{_told_of_filling(result) if fill else ''}",
         parse_math=False,
         fontsize="medium",
     )
@@ -85,6 +106,46 @@ def _map(
     if figure is not None:
         figure.colorbar(image, ax=axis, shrink=0.95).set_label(label)
     draw_rings(axis, result.image_size)
+
+
+def _layer(
+    row: "NDArray[Any]",
+    result: "FourierHeatmap",
+    name: str,
+    maps: "list[NDArray[np.float64]]",
+    *,
+    largest_is_one: bool,
+) -> None:
+    """Change and relative change of one tensor."""
+    labels = ("mean L2 norm of the change", "mean of the change over the norm of the clean tensor")
+    for axis, values, label in zip(row, maps, labels, strict=True):
+        known = values[np.isfinite(values)]
+        scale = float(known.max()) if largest_is_one and known.size and known.max() > 0 else 1.0
+        scaled = f"{label},\nscaled to a maximum of 1" if largest_is_one else label
+        _map(axis, result, values / scale, scaled, cmap="magma", vmin=0)
+        axis.set_title(name, parse_math=False, fontsize="small")
+
+
+def _shown(values: "NDArray[np.float64]", *, fill: bool) -> "NDArray[np.float64]":
+    """``values``; filled, with numbers that were interpolated linearly between cells that hold one."""
+    from scipy.interpolate import LinearNDInterpolator
+    from scipy.spatial import QhullError
+
+    known = np.isfinite(values)
+    if not fill or known.all():
+        return values
+    try:
+        between = LinearNDInterpolator(np.argwhere(known), values[known])
+    except (QhullError, ValueError):  # too few cells, or all on one line
+        return values
+    return np.where(known, values, between(*np.indices(values.shape)))
+
+
+def _told_of_filling(result: "FourierHeatmap") -> str:
+    return (
+        f"\ninterpolated between the {result.frequencies_evaluated} of {len(result.evaluated)} frequencies that were "
+        "evaluated"
+    )
 
 
 def _explain(figure: "Figure") -> None:

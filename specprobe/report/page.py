@@ -38,6 +38,10 @@ _TITLES = {
         "Band accuracy",
         "Accuracy on filtered images: which frequencies are needed, and which are enough.",
     ),
+    "corruption_accuracy": (
+        "Corruptions",
+        "Accuracy on spoiled images, and the spectrum of what was done to them.",
+    ),
     "attack_outcome": ("Attack", "What is left of the accuracy under a search for perturbations."),
     "fourier_mask": (
         "Learned Fourier mask",
@@ -169,7 +173,7 @@ def _section(content: Mapping[str, Any], result: Any, place: int) -> _Section:
         heading=heading,
         lead=lead,
         stem=f"{place}-{kind}",
-        findings=tuple(body.get("findings") or ()),
+        findings=(*(body.get("flags") or ()), *(body.get("findings") or ())),
         tables=tuple(_tables(body, result)),
         figure=_figure(content, result),
         data=_data_uri("application/json", dump_json(content).encode()),
@@ -193,7 +197,7 @@ def _tables(body: Mapping[str, Any], result: Any) -> Iterator[_Table]:
     for name, caption in (
         ("convolutions", "Convolutions"),
         ("layers", "Convolutions"),
-        ("verdicts", "Verdicts"),
+        ("members", "Attacks in turn"), ("verdicts", "Verdicts"),
     ):
         rows = body.get(name)
         if rows and isinstance(rows, list) and isinstance(rows[0], Mapping):

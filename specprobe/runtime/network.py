@@ -1,7 +1,7 @@
 """A classifier in a file: a recipe that any process can open."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -225,6 +225,35 @@ class Network:
             partial(opened.run_gradient, None), images, xp.astype(cotangent, xp.float32)
         )
         return logits, d_images
+
+    def tensors(self, images: Array, names: Sequence[str], /) -> tuple[Array, ...]:
+        """Logits of a batch of any size, with tensors from inside the model, in one run.
+
+        Parameters
+        ----------
+        images : array, shape (N, C, H, W), real floating
+            Pixels in [0, 1].
+        names : sequence of str
+            Names in the file of tensors on the way to the logits, whose first axis is that of the images.
+
+        Returns
+        -------
+        tuple of array
+            Logits (N, K), those of :meth:`logits` to rounding, then each tensor (N, ...), all in float32.
+
+        Raises
+        ------
+        InputMismatch
+            If the images have another shape than the model takes.
+        ModelError
+            If there is no tensor of a name, which lists names close to it, or it has no axis of images.
+        """
+        images = self._checked(images)
+        run = partial(_open(self).run_tensors, tuple(names))
+        if images.shape[0] == 0:  # a run tells what shape the tensors have
+            nothing = np.zeros((1, *self.image_shape), np.float32)
+            return tuple(made[:0, ...] for made in self._batched(run, like(nothing, images)))
+        return self._batched(run, images)
 
     def _checked(self, images: Array) -> Array:
         xp = namespace(images)

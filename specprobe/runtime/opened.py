@@ -1,4 +1,4 @@
-"""A prepared graph with its sessions: one for logits, one for each loss whose gradient is asked for."""
+"""A prepared graph with its sessions: for logits, for each loss whose gradient is asked for, for tensors inside."""
 
 import threading
 from functools import cached_property
@@ -9,6 +9,7 @@ from specprobe.autodiff import gradient_names, with_gradient
 from specprobe.graph.simplify import simplify
 from specprobe.runtime.agreement import TOLERANCE, probe_images, relative_difference
 from specprobe.runtime.session import OutOfMemory, Session
+from specprobe.runtime.tensors import TensorSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +43,7 @@ class Opened:
         self._device, self._threads = device, threads
         self._session = Session(prepared.model, device, threads=threads)
         self._gradients: dict[str | None, tuple[Session, list[str], list[str]]] = {}
+        self._tensors: dict[tuple[str, ...], TensorSession] = {}
         self._lock = threading.Lock()
 
     def run(self, images: Array, /) -> Array:
@@ -77,6 +79,27 @@ class Opened:
         session, inputs, outputs = self._gradient(loss)
         feeds = {name: contiguous(array) for name, array in zip(inputs, arrays, strict=True)}
         return session.run(feeds, outputs)
+
+    def run_tensors(self, names: tuple[str, ...], images: Array, /) -> tuple[Array, ...]:
+        """Logits and tensors of one batch.
+
+        Parameters
+        ----------
+        names : tuple of str
+            Of tensors in the graph.
+        images : array, shape (N, C, H, W)
+            As the graph takes them.
+
+        Returns
+        -------
+        tuple of array
+            Logits (N, K), then each tensor (N, ...). May be read-only.
+        """
+        with self._lock:
+            if names not in self._tensors:
+                made = TensorSession(self._prepared, names, self._device, self._threads, logits=self.run)
+                self._tensors[names] = made
+        return self._tensors[names].run(contiguous(images))
 
     def _gradient(self, loss: str | None) -> tuple[Session, list[str], list[str]]:
         with self._lock:

@@ -9,6 +9,7 @@ import numpy as np
 
 from specprobe.analysis.band_filters import PassFilters, default_radii
 from specprobe.errors import SpecprobeError
+from specprobe.images.corruptions import CORRUPTIONS, SEVERITIES
 from specprobe.spectral.grid import real_frequencies
 from specprobe.streaming import SHARD_IMAGES
 from specprobe.workflow.auditing import Auditor
@@ -134,9 +135,11 @@ def _runs(analysis: str, job: "Job", shape: tuple[int, int, int]) -> tuple[int, 
         )
         return 1 + len(filters.masks(plane)[0]), 0
     if analysis == "heatmap":
-        side = given.get("size")
+        side = given.get("frequencies")
         cells = len(real_frequencies(plane)) if side is None else (side * side + 1) // 2
         return 1 + cells * (2 if given.get("phase") == "worst-of-two" else 1), 0
+    if analysis == "corruptions":
+        return 1 + len(given.get("corruptions", CORRUPTIONS)) * len(given.get("severities", SEVERITIES)), 0
     if analysis == "attack":
         return _attack_runs(given)
     return {"sensitivity": (0, 1), "mask": (2, _MASK_EPOCHS)}.get(analysis, (1, 0))

@@ -448,10 +448,22 @@ def _attack(network: Any, images: Any, given: dict[str, Any], executor: Any) -> 
 def _mask(network: Any, images: Any, given: dict[str, Any], _: Any) -> Any:
     import specprobe
 
-    return specprobe.fourier_mask(network, images, **given)
+    # Its progress is in epochs, not in images.
+    return specprobe.fourier_mask(network, images, **{**given, "progress": None})
 
 
-_ALONE: dict[str, Callable[..., Any]] = {"heatmap": _heatmap, "attack": _attack, "mask": _mask}
+def _corruptions(network: Any, images: Any, given: dict[str, Any], executor: Any) -> Any:
+    from specprobe.analysis.corruption import corruption_accuracy
+
+    return corruption_accuracy(network, images, executor=executor, **given)
+
+
+_ALONE: dict[str, Callable[..., Any]] = {
+    "attack": _attack,
+    "corruptions": _corruptions,
+    "heatmap": _heatmap,
+    "mask": _mask,
+}
 
 
 def _recipe(folder: Path, given: Mapping[str, Any]) -> Preprocessing:

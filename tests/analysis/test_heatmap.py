@@ -17,6 +17,7 @@ from scipy.stats import binomtest
 
 import specprobe
 from specprobe.analysis.heatmap import HEATMAP_SHARD_IMAGES, FourierHeatmap, fourier_heatmap
+from specprobe.analysis.heatmap_merge import PER_IMAGE
 from specprobe.arrays import like, namespace, to_host
 from specprobe.errors import DataError, EmptyInput, InputMismatch, InvalidNumbers
 from specprobe.images import ArraySource
@@ -585,9 +586,7 @@ def test_results_come_back_from_files(settings: dict[str, Any]) -> None:
     content = json.loads(dump_json(document(result)))
     found = from_document(content)
     assert found.to_dict() == result.to_dict() == content["result"]
-    none: dict[str, Any] = dict.fromkeys(
-        ("image_correct", "image_error_rate", "image_loss_increase", "image_digest")
-    )
+    none: dict[str, Any] = dict.fromkeys(PER_IMAGE)
     assert found == replace(result, **none)
     assert unpack(*pack(result)) == result
     assert pickle.loads(pickle.dumps(result)) == result

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import specprobe_cli
 from specprobe_cli.heatmap_table import heatmap_table
-from specprobe_cli.output import show
+from specprobe_cli.output import console, show
 
 import specprobe
+from specprobe.analysis.heatmap_rings import estimate
 from specprobe.results import from_document, read_document
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,6 +49,10 @@ def document(capsys: pytest.CaptureFixture[str], *words: str | Path) -> dict[str
         ("--first-order", "--sample", "10", "--phase", "worst-of-two"),
         ("--first-order", "--sample", "2"),
         ("--limit", "1", "--grid", "3"),
+        ("--refine", "4"),
+        ("--refine", "2", "--grid", "7", "--phase", "worst-of-two", "--layer", "/4/Relu_output_0"),
+        ("--layer", "/2/Relu_output_0", "--layer", "logits", "--grid", "3"),
+        ("--first-order", "--sample", "5", "--layer", "logits"),
     ],
     ids=" ".join,
 )
@@ -178,6 +183,8 @@ def test_many_rings_share_rows_unless_all_are_asked_for(capsys: pytest.CaptureFi
     for name in ("error_rate", "loss_increase"):
         result[name] = np.full((side, side), 0.25).tolist()
     result["error_rate_interval"] = np.broadcast_to([0.2, 0.3], (side, side, 2)).tolist()
+    for name in ("error_rate", "loss_increase"):
+        result[f"ring_{name}_interval"] = [[0.2, 0.3]] * 50
     show(heatmap_table(content, every_ring=False))
     short = capsys.readouterr().out
     show(heatmap_table(content, every_ring=True))
@@ -185,6 +192,87 @@ def test_many_rings_share_rows_unless_all_are_asked_for(capsys: pytest.CaptureFi
     assert "1–3" in short
     assert len(short.splitlines()) < 35
     assert len(whole.splitlines()) > 45
+
+
+def test_means_are_shown_with_their_intervals(capsys: pytest.CaptureFixture[str]) -> None:
+    content = document(capsys, *RUN, "--grid", "9")
+    result = content["result"]
+    show(heatmap_table(content, every_ring=False))
+    out = capsys.readouterr().out
+    for rows, part in (((1, 2, 3), "ring"), ((0, 1), "band")):
+        for row in rows:
+            for name in ("error_rate", "loss_increase"):
+                mean, (low, high) = (result[f"{part}_{name}{end}"][row] for end in ("", "_interval"))
+                assert f"{mean:.3f} [{low:.3f}, {high:.3f}]" in out
+    assert max(map(len, out.splitlines())) <= 120
+
+
+def test_rows_of_several_rings_have_intervals_of_their_own() -> None:
+    class Corners:
+        classes = 3
+
+        def logits(self, images: Any, /) -> Any:
+            return images[:, 0, 0, :3]
+
+    images = np.random.default_rng(0).random((40, 1, 48, 48), dtype=np.float32)
+    labels = images[:, 0, 0, :3].argmax(axis=1)
+    result = specprobe.fourier_heatmap(Corners(), images, labels, frequencies=9, l2_norm_per_channel=9)
+    content = {"model": {"file": "corners"}, "data": {}, "result": result.to_dict()}
+    for measured in (result, None):
+        table = heatmap_table(content, every_ring=False, measured=measured)
+        with (made := console()).capture() as shown:
+            made.print(table)
+        (row,) = [line for line in shown.get().splitlines() if line.strip().startswith("1–3 ")][:1]
+        found = estimate(result, "error_rate", 1, 4)
+        assert found is not None
+        mean, (low, high) = found
+        text = f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+        assert (text in row) == (measured is not None)
+        assert f"{mean:.3f}" in row
+
+
+def test_refinement_is_told_with_its_passes(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("heatmap", BANDS / "low.onnx", "--data", BANDS / "low.npz", "--limit", "30", "--refine", "4")
+    code, out, err = run(capsys, *words, "--json")
+    assert code == 0
+    result = json.loads(out)["result"]
+    levels = result["refinement_levels"]
+    coarse = levels[0]["frequencies"]
+    assert err == (
+        f"heatmap: at least {30 * (1 + coarse)} model evaluations, {coarse} of 514 frequencies on 30 images; more "
+        "where the map changes, up to 514 frequencies\n"
+    )
+    assert coarse < result["frequencies_evaluated"] == sum(part["frequencies"] for part in levels) < 514
+    assert result["model_evaluations"] == 30 * (len(levels) + result["frequencies_evaluated"])
+    assert np.array_equal(result["evaluated"], np.array(result["error_rate"], float) >= 0)
+    show(heatmap_table(json.loads(out), every_ring=False))
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"{len(levels)} passes: {coarse} at stride 4, " in text
+    assert "frequencies were evaluated: a grid of stride 4, and more where the map changes" in text
+
+
+def test_layers_are_told_with_the_frequency_that_moves_them_most(capsys: pytest.CaptureFixture[str]) -> None:
+    names = ("/2/Relu_output_0", "/4/Relu_output_0")
+    words = ("heatmap", BANDS / "mid.onnx", "--data", BANDS / "mid.npz", "--limit", "10", "--grid", "19")
+    content = document(capsys, *words, *(word for name in names for word in ("--layer", name)))
+    assert content["provenance"]["settings"]["layers"] == list(names)
+    show(heatmap_table(content, every_ring=False))
+    out = capsys.readouterr().out
+    for name, layer in zip(names, content["result"]["layers"], strict=True):
+        assert layer["name"] == name
+        (line,) = [line for line in out.splitlines() if f"tensor           {name}  " in line]
+        change = np.array(layer["layer_change"], float)
+        assert f"mean L2 change {np.nanmean(change):.3g}" in line
+        f_y, f_x = map(int, re.findall(r"\((-?\d+), (-?\d+)\)", line)[0])
+        assert change[f_y + 16, f_x + 16] == np.nanmax(change)
+        assert 7 <= np.hypot(f_y, f_x) <= 9.5, "within the planted band"
+
+
+def test_a_layer_that_does_not_exist_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, *RUN, "--grid", "3", "--layer", "/2/Relu", "-q")
+    assert (code, out) == (3, "")
+    assert "there is no tensor '/2/Relu'" in err
+    assert "close to it are '/2/Relu_output_0'" in err
 
 
 def test_first_order_is_told_with_what_it_is_worth(capsys: pytest.CaptureFixture[str]) -> None:
@@ -250,10 +338,13 @@ def test_figures_are_written_and_equal(
         (("--phase", "90"), "'90' is not one of '0', '45', 'random', 'worst-of-two'"),
         (("--grid", "0"), "0 is not in the range x>=1"),
         (("--sample", "5"), "--sample goes with --first-order"),
+        (("--refine", "3"), "--refine takes a power of two from 2"),
+        (("--refine", "1"), "1 is not in the range x>=2"),
+        (("--refine", "4", "--first-order"), "--refine goes without --first-order"),
     ],
 )
 def test_settings_out_of_range_are_usage_errors(
-    capsys: pytest.CaptureFixture[str], words: tuple[str, str], message: str
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], message: str
 ) -> None:
     code, out, err = run(capsys, *RUN, *words)
     assert (code, out) == (2, "")
@@ -303,6 +394,50 @@ def test_interrupted_run_resumes_to_the_same_document(
     assert resumed["result"] == whole["result"]
     assert resumed["data"] == whole["data"]
     assert sum(calls) == 4 * 6, "only the four images of the second shard, clean and under five frequencies"
+
+
+def test_interrupted_refinement_resumes_to_the_same_document(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from specprobe.runtime.network import Network
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    words = (*RUN, "--refine", "4", "--limit", "20")
+    whole = document(capsys, *words)
+    logits, calls = Network.logits, []
+    first = 20 * (1 + whole["result"]["refinement_levels"][0]["frequencies"])
+
+    def interrupted(self: Network, images: Any) -> Any:
+        calls.append(len(images))
+        if sum(calls) > first + 16 * 4:  # in the second pass
+            raise KeyboardInterrupt
+        return logits(self, images)
+
+    monkeypatch.setattr(Network, "logits", interrupted)
+    assert run(capsys, *words)[0] == 130
+    calls.clear()
+
+    def counting(self: Network, images: Any) -> Any:
+        calls.append(len(images))
+        return logits(self, images)
+
+    monkeypatch.setattr(Network, "logits", counting)
+    assert document(capsys, *words, "--resume")["result"] == whole["result"]
+    assert sum(calls) == whole["result"]["model_evaluations"] - first, "the coarse grid is not done twice"
+    assert not list((tmp_path / "specprobe" / "partial").iterdir())
+
+
+@pytest.mark.slow
+def test_dask_gives_the_same_document(capsys: pytest.CaptureFixture[str]) -> None:
+    distributed = pytest.importorskip("distributed")
+    options = ("--grid", "5", "--layer", "/2/Relu_output_0", "--threads", "1")
+    wanted = document(capsys, *RUN, *options)
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=None
+    ) as cluster:
+        found = document(capsys, *RUN, *options, "--dask", cluster.scheduler_address)
+    assert found["result"] == wanted["result"]
+    assert found["provenance"]["settings"]["dask"] is True
 
 
 @pytest.mark.assets

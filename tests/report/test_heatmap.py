@@ -10,6 +10,7 @@ from matplotlib.colors import to_hex
 from specprobe.analysis.heatmap import FourierHeatmap, fourier_heatmap
 from specprobe.images import ArraySource
 from specprobe.report.figures import draw, save
+from specprobe.report.heatmap import draw_heatmap
 
 
 class Corners:
@@ -29,6 +30,9 @@ class Corners:
         gradients[rows, 0, 0, logits.argmax(axis=1)] = 1
         gradients[rows, 0, 0, labels] = -1
         return logits.max(axis=1) - own, gradients
+
+    def tensors(self, images: Any, names: Any, /) -> tuple[Any, ...]:
+        return self.logits(images), *(images[:, 0, : n + 1] for n, _ in enumerate(names))
 
     def vjp(self, images: Any, cotangent: Any, /) -> Any:
         raise NotImplementedError
@@ -92,6 +96,55 @@ def test_first_order_maps_stand_below() -> None:
 def test_a_rank_correlation_that_does_not_exist_is_told() -> None:
     labels = " ".join(axis.get_ylabel() for axis in draw(measured(first_order=True, sample=1)).axes)
     assert labels.count("rank correlation not known") == 2
+
+
+def test_refined_maps_are_filled_and_say_so() -> None:
+    result = measured(refine=4, l2_norm_per_channel=0.01)
+    assert not result.evaluated.all()
+    figure = draw(result, title="model.onnx")
+    told = f"interpolated between the {result.frequencies_evaluated} of 74 frequencies that were evaluated"
+    assert told in figure.get_suptitle()
+    for axis, values in zip(maps(figure), (result.error_rate, result.loss_increase), strict=True):
+        shown = axis.images[0].get_array()
+        known = result.evaluated_cells
+        np.testing.assert_array_equal(np.ma.getdata(shown)[known], values[known])
+        assert not np.ma.getmaskarray(shown).any()
+        low, high = np.nanmin(values), np.nanmax(values)
+        assert low <= shown.min() <= shown.max() <= high
+    assert not figure.legends
+    assert np.isnan(result.error_rate).any(), "the result has no such numbers"
+    bare = draw_heatmap(result, interpolated=False)
+    assert "interpolated" not in bare.get_suptitle()
+    hidden = np.ma.getmaskarray(maps(bare)[0].images[0].get_array())
+    np.testing.assert_array_equal(hidden, ~result.evaluated_cells)
+    assert bare.legends
+
+
+def test_a_sub_grid_is_filled_on_demand_and_grey_around() -> None:
+    result = measured(frequencies=[[0, 0], [0, 4], [4, 0], [4, 4]])
+    shown = np.ma.getmaskarray(maps(draw_heatmap(result, interpolated=True))[0].images[0].get_array())
+    assert not shown[6 : 6 + 5, 6 : 6 + 5].any()
+    assert shown[0].all()
+    alone = draw_heatmap(measured(frequencies=1), interpolated=True)
+    assert np.ma.getmaskarray(maps(alone)[0].images[0].get_array()).sum() == 143
+
+
+def test_layers_have_a_row_each() -> None:
+    result = measured(layers=["one", "$two$"])
+    figure = draw(result)
+    shown = maps(figure)
+    assert len(shown) == 6
+    assert result.layer_change is not None
+    assert result.layer_relative_change is not None
+    pairs = zip(result.layer_change, result.layer_relative_change, strict=True)
+    for axis, values in zip(shown[2:], [part for pair in pairs for part in pair], strict=True):
+        np.testing.assert_array_equal(np.ma.getdata(axis.images[0].get_array()), values)
+    assert [axis.get_title() for axis in shown[2:]] == ["one", "one", "$two$", "$two$"]
+    scaled = maps(draw_heatmap(result, largest_is_one=True))
+    for axis, values in zip(scaled[2::2], result.layer_change, strict=True):
+        array = np.ma.getdata(axis.images[0].get_array())
+        assert array.max() == 1
+        np.testing.assert_allclose(array, values / values.max())
 
 
 def test_images_that_are_no_squares_are_drawn() -> None:
