@@ -43,6 +43,7 @@ _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, MemoryError)
 
 _TYPES = {
     "accuracy": "specprobe.analysis.accuracy:Accuracy",
+    "adversarial_band_sweep": "specprobe.attacks.band_sweep_result:AdversarialBandSweep",
     "attack_outcome": "specprobe.attacks.outcome:AttackOutcome",
     "audit": "specprobe.audit.verdicts:AuditResult",
     "band_accuracy": "specprobe.analysis.band_result:BandAccuracy",

@@ -13,6 +13,7 @@ from specprobe.analysis.corruption_result import CorruptionAccuracy
 from specprobe.analysis.filters import FilterStatistics
 from specprobe.analysis.heatmap_result import FourierHeatmap
 from specprobe.analysis.inspection import Inspection
+from specprobe.analysis.mask_result import FourierMask
 from specprobe.analysis.sensitivity_result import NUMBERS, FourierSensitivity
 from specprobe.intervals import mean_interval
 
@@ -211,6 +212,37 @@ def _corruptions(result: CorruptionAccuracy, /) -> tuple[Metric, ...]:
 def _mean_bounds(values: "NDArray[np.float64]", confidence: float) -> tuple[float, float] | None:
     return _pair(
         mean_interval(values.mean(), values.std(), len(values), confidence=confidence, bounds=(0.0, 1.0))
+    )
+
+
+@metrics.register(FourierMask)
+def _mask(result: FourierMask, /) -> tuple[Metric, ...]:
+    given: dict[str, Any] = {"image_digest": result.image_digest}
+    shares = (
+        ("agreement", "agreement under the mask", result.image_agrees),
+        ("masked_accuracy", "accuracy under the mask", result.image_masked_correct),
+        ("complement_accuracy", "accuracy under its complement", result.image_complement_correct),
+    )
+    density = Metric(
+        name="mask.density",
+        label="mask: density",
+        value=result.density,
+        image_values=_values(result.image_density),
+        **given,
+    )
+    return (
+        density,
+        *(
+            Metric(
+                name=f"mask.{name}",
+                label=f"mask: {label}",
+                value=_number(getattr(result, name)),
+                interval=_pair(getattr(result, f"{name}_interval")),
+                image_values=_values(values),
+                **given,
+            )
+            for name, label, values in shares
+        ),
     )
 
 

@@ -185,7 +185,9 @@ def test_early_stop_changes_what_is_spent_and_not_what_is_found(linear: Any, att
 def test_of_what_stands_the_highest_loss_is_kept(linear: Any, pictures: Any) -> None:
     classifier = linear(wavy=True, seed=3)
     waves = classifier.logits
-    classifier.logits = lambda images: waves(images) + np.float32([8, 0, 0, 0, 0])  # class 0 never falls
+    classifier.logits = lambda images: (
+        waves(images) + np.array([8, 0, 0, 0, 0], np.float32)
+    )  # class 0 never falls
     images, labels = pictures(12, 5), np.zeros(12, np.int64)
     oracle = Recording(classifier, images, labels, np.arange(12))
     streams = Streams(0, "test", oracle.index, like=images)

@@ -119,7 +119,9 @@ def test_of_what_stands_the_highest_loss_is_kept(linear: Any, pictures: Any) -> 
     """With steps across the whole ball the last candidate is rarely the best."""
     classifier = linear(wavy=True, seed=3)
     waves = classifier.logits
-    classifier.logits = lambda images: waves(images) + np.float32([8, 0, 0, 0, 0])  # class 0 never falls
+    classifier.logits = lambda images: (
+        waves(images) + np.array([8, 0, 0, 0, 0], np.float32)
+    )  # class 0 never falls
     images = pictures(12, 5)
 
     class Recording(Oracle):
