@@ -168,9 +168,14 @@ class Oracle:
         ------
         TypeError
             If the classifier has no gradient.
+        ValueError
+            If the loss is ``logit``.
         InvalidNumbers
             If a logit is NaN or infinite.
         """
+        if loss == "logit":
+            msg = "the loss 'logit' falls as the label becomes less likely; attacks climb cross-entropy, margin or dlr"
+            raise ValueError(msg)
         np.add.at(self.gradient_evaluations, rows, 1)
         classifier, labels = self._differentiable(), self.labels[rows]
 

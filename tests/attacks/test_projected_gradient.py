@@ -203,3 +203,9 @@ def test_a_robust_network_stands_and_a_normal_one_falls(assets: Path) -> None:
         standing[training] = 1 - oracle.fooled(oracle.logits(made, every), every).mean()
     assert standing["pgd"] > 0.6
     assert standing["standard"] < 0.2
+
+
+def test_a_loss_that_falls_is_not_climbed(linear: Any, attackable: Any) -> None:
+    oracle, streams = attackable(linear())
+    with pytest.raises(ValueError, match="'logit' falls as the label becomes less likely"):
+        pgd(oracle, threat_of("linf", 0.1), streams, steps=1, loss="logit")
