@@ -109,7 +109,7 @@ def specprobe_verdict(request: pytest.FixtureRequest) -> "Verdict":
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
     """Let the check decide first: in the test, since what fails in a fixture counts as an error."""
-    verdict = pyfuncitem.funcargs.get("specprobe_verdict")
+    verdict: Any = pyfuncitem.funcargs.get("specprobe_verdict")
     if verdict is not None:
         _require(verdict)
 

@@ -110,12 +110,13 @@ class CorruptionAccuracy:
     @property
     def accuracy(self) -> "NDArray[np.float64]":
         """Share of images that are right, (K, S)."""
-        return self.correct / self.images
+        return np.asarray(self.correct, np.float64) / self.images
 
     @property
     def mean_accuracy(self) -> "NDArray[np.float64]":
         """Over severities, (K,)."""
-        return self.accuracy.mean(axis=1)
+        found: NDArray[np.float64] = self.accuracy.mean(axis=1)
+        return found
 
     @property
     def mean_corruption_error(self) -> float:
@@ -305,7 +306,7 @@ class CorruptionAccuracy:
         dict of str to numpy.ndarray
             ``power_share`` and, per image, ``clean_correct``, ``correct`` and ``digest``.
         """
-        found = {"power_share": self.power_share}
+        found: dict[str, Any] = {"power_share": self.power_share}
         found |= {name.removeprefix("image_"): getattr(self, name) for name in _PER_IMAGE}
         return {name: array for name, array in found.items() if array is not None}
 

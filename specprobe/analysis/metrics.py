@@ -182,7 +182,8 @@ def _setting(entry: dict[str, Any]) -> str:
 
 @metrics.register(CorruptionAccuracy)
 def _corruptions(result: CorruptionAccuracy, /) -> tuple[Metric, ...]:
-    right, given = result.image_correct, {"image_digest": result.image_digest}
+    right = result.image_correct
+    given: dict[str, Any] = {"image_digest": result.image_digest}
     wrong = None if right is None else 1 - right.reshape(result.images, -1).mean(axis=1)
     found = [
         Metric(

@@ -197,7 +197,8 @@ def _tables(body: Mapping[str, Any], result: Any) -> Iterator[_Table]:
     for name, caption in (
         ("convolutions", "Convolutions"),
         ("layers", "Convolutions"),
-        ("members", "Attacks in turn"), ("verdicts", "Verdicts"),
+        ("members", "Attacks in turn"),
+        ("verdicts", "Verdicts"),
     ):
         rows = body.get(name)
         if rows and isinstance(rows, list) and isinstance(rows[0], Mapping):

@@ -94,6 +94,7 @@ def test_parts_merge_to_the_whole(
     assert np.allclose(merged.power_share, result.power_share, rtol=1e-12)
     assert np.allclose(merged.power_share_std, result.power_share_std, rtol=1e-9)
     assert merged.image_digest is not None
+    assert result.image_digest is not None
     assert np.array_equal(merged.image_digest, result.image_digest)
     with pytest.raises(InputMismatch, match="severities"):
         parts[0].merge(replace(parts[1], severities=(1, 4)))
@@ -131,6 +132,7 @@ def test_numbers_have_names(result: CorruptionAccuracy) -> None:
         assert metric.image_values is not None
         assert metric.value == pytest.approx(metric.image_values.mean())
         assert metric.interval is not None
+        assert metric.value is not None
         assert metric.interval[0] <= metric.value <= metric.interval[1]
 
 

@@ -118,9 +118,7 @@ def test_members_of_the_standard_protocol_have_a_row_each(capsys: pytest.Capture
 @pytest.mark.slow
 def test_files_hold_the_arrays_and_the_figure(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     names = [tmp_path / f"out{suffix}" for suffix in (".json", ".npz", ".png", ".svg")]
-    code, out, _ = run(
-        capsys, *RUN, "-q", *(word for name in names for word in ("-o", name))
-    )
+    code, out, _ = run(capsys, *RUN, "-q", *(word for name in names for word in ("-o", name)))
     assert (code, out) == (0, "")
     assert read_document(names[0]) == read_document(names[1])
     result = read_document(names[0])["result"]
@@ -136,7 +134,9 @@ def test_files_hold_the_arrays_and_the_figure(capsys: pytest.CaptureFixture[str]
     assert "<svg" in names[3].read_text(encoding="utf-8")
 
 
-def test_images_are_left_out_where_that_is_asked_for(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_images_are_left_out_where_that_is_asked_for(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     run(capsys, *RUN, "--no-keep-images", "-q", "-o", tmp_path / "out.npz")
     with np.load(tmp_path / "out.npz", allow_pickle=False) as archive:
         assert "adversarial" not in archive.files
