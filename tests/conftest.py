@@ -11,9 +11,15 @@ import pytest
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("specprobe", deadline=None)
+settings.load_profile("specprobe")
 
 
 @pytest.fixture(scope="session")

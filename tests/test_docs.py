@@ -30,6 +30,7 @@ def test_gradient_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ("heatmap", ["heatmap.png", "heatmap.npz"]),
         ("bands", ["curve.png", "mid.npz"]),
         pytest.param("attack", ["attack.json", "attack.png", "attack.npz"], marks=pytest.mark.slow),
+        pytest.param("mask", ["mask.npz", "mask.png", "masks.npz", "pair.json"], marks=pytest.mark.slow),
         ("corruptions", ["corruptions.png", "corruptions.json"]),
         pytest.param("compare", ["twins.npz", "twins.png", "bands.json"], marks=pytest.mark.slow),
     ],
