@@ -40,10 +40,11 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Generated pages are current."""
-    session.install("-e", ".[test]")
+    """Generated pages are current, and the site builds."""
+    session.install("-e", ".[test,docs]")
     session.run("python", "docs/reference/generate.py", "--check")
     session.run("python", "docs/operators.py", "--check")
+    session.run("mkdocs", "build", "--strict")
 
 
 @nox.session

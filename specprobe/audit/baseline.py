@@ -157,7 +157,7 @@ def updated(
     for model, check, entry in measured:
         key = model, check.name
         old = baseline.get(key)
-        if old is None or old.metric != entry.metric:
+        if old is None or old.metric != entry.metric or (old.data and old.data != entry.data):
             notes.append(f"{model}, {check.name}: {entry.value:.4g}, new")
             made[key] = entry
             continue

@@ -25,7 +25,7 @@ ANALYSES: dict[str, frozenset[str]] = {
     "accuracy": frozenset(),
     "sensitivity": frozenset({"channels", "basis", "loss", "method", "frequencies_per_ring", "target"}),
     "bands": frozenset({"radii", "bands", "wedges", "clip", "restore_mean"}),
-    "heatmap": frozenset({"l2_norm_per_channel", "phase", "clip", "frequencies", "refine", "target"}),
+    "heatmap": frozenset({"l2_norm_per_channel", "phase", "clip", "frequencies", "target"}),
     "corruptions": frozenset({"corruptions", "severities"}),
     "attack": frozenset(
         {"attack", "norm", "epsilon", "band", "steps", "step_size", "restarts", "queries", "target"}
@@ -293,6 +293,16 @@ _CHECK: dict[str, tuple[type, ...]] = {
     "limit": (int,),
     "settings": (dict,),
 }
+_SETTINGS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("radii", "bands", "wedges", "corruptions", "severities"), (list,)),
+    **dict.fromkeys(("clip", "restore_mean", "per_channel"), (bool,)),
+    **dict.fromkeys(("frequencies", "frequencies_per_ring", "max_epochs"), (int,)),
+    **dict.fromkeys(("steps", "restarts", "queries"), (int,)),
+    **dict.fromkeys(("l2_norm_per_channel", "step_size", "sparsity_weight"), (int, float)),
+    "epsilon": (int, float, str),
+    **dict.fromkeys(("method", "channels", "basis", "loss", "target", "phase"), (str,)),
+    **dict.fromkeys(("attack", "norm", "band", "preset"), (str,)),
+}
 _WAIVER: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("check", "model", "reason"), (str,)),
     "expires": (dt.date,),
@@ -356,6 +366,9 @@ def _check(entry: Any, place: int) -> Check:
             accepted = ", ".join(sorted(ANALYSES[analysis])) or "none"
             msg = f"{where}: '{name}' is no setting of {analysis}{_close(name, ANALYSES[analysis])}; accepted are {accepted}"
             raise ConfigError(msg)
+    _known(
+        settings, {name: _SETTINGS[name] for name in ANALYSES[analysis]}, f"{where}: settings of {analysis}"
+    )
     if "epsilon" in settings:
         settings["epsilon"] = _number(settings["epsilon"], f"{where}: epsilon")
     check = Check(

@@ -101,7 +101,14 @@ def _joined(analysis: str, checks: list[Check]) -> dict[str, Any]:
     filters: dict[str, set[Any]] = {name: set() for name in _FILTERS}
     for check in checks:
         for name, held in filters.items():
-            held |= {tuple(x) if isinstance(x, list) else float(x) for x in check.settings.get(name, ())}
+            try:
+                held |= {
+                    tuple(map(float, x)) if isinstance(x, list) else float(x)
+                    for x in check.settings.get(name, ())
+                }
+            except (TypeError, ValueError) as error:
+                msg = f"check '{check.name}': {name} {check.settings[name]} are no numbers: {error}"
+                raise ConfigError(msg) from error
         kind, value = _filter(check)
         if kind is not None:
             filters[kind].add(value)

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import difflib
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -283,13 +284,22 @@ class Auditor:
             if metric.value is None:
                 return replace(broken, message=f"{check.metric} is undefined for {model.name}"), None
             images = None if metric.image_values is None else len(metric.image_values)
-            entry = Entry(metric=check.metric, value=metric.value, interval=metric.interval, images=images)
+            entry = Entry(
+                metric=check.metric,
+                value=metric.value,
+                interval=metric.interval,
+                images=images,
+                data=_data_digest(metric),
+            )
             old = self.baseline.get((model.name, check.name))
             if old is None and self._fresh:
                 message = f"{check.metric} {metric.value:.4g} is new in the baseline"
                 return replace(broken, status="pass", measured=metric.value, message=message), entry
             if old is None:
                 message = f"{model.name} has no baseline for '{check.name}'; write one with --update-baseline"
+                return replace(broken, measured=metric.value, message=message), entry
+            if old.data and entry.data and old.data != entry.data and not self._fresh:
+                message = f"the baseline of '{check.name}' was measured on other images; --update-baseline writes it anew"
                 return replace(broken, measured=metric.value, message=message), entry
             limit = limit_of(check, old)
         verdict = judge(
@@ -304,7 +314,23 @@ class Auditor:
         return verdict, entry
 
     def _metric(self, model: Opened, task: Task) -> Metric:
-        return _pick(model.numbers(task.job, executor=self._executor, progress=self._progress), task.check)
+        try:
+            found = model.numbers(task.job, executor=self._executor, progress=self._progress)
+        except SpecprobeError:
+            raise
+        except (TypeError, ValueError) as error:
+            if not any(task.job.settings.values()):
+                raise
+            msg = f"check '{task.check.name}': its settings do not fit: {error}"
+            raise ConfigError(msg) from error
+        return _pick(found, task.check)
+
+
+def _data_digest(metric: Metric) -> str:
+    """Of the images that a metric was measured on, in their order."""
+    if metric.image_digest is None:
+        return ""
+    return hashlib.sha256(np.ascontiguousarray(metric.image_digest).tobytes()).hexdigest()
 
 
 def _others(config: "Audit", models: list[Opened], limits: "Limits | None") -> dict[str, Opened]:

@@ -131,6 +131,7 @@ def test_model_files_are_found_once_and_in_order(tmp_path: Path) -> None:
         ),
         ("tolerance = 0.01", "tolerance = -1", "tolerance is -1; accepted are numbers from 0"),
         ("limit = 50", "limit = 0", "check 2 'robust': limit is 0; accepted are whole numbers from 1"),
+        ("steps = 10", "steps = '10'", "settings of attack: steps is '10'; accepted is a int"),
         ("steps = 10", "stpes = 10", "'stpes' is no setting of attack (did you mean 'steps'?)"),
         ("8/255", "8/0", "epsilon is '8/0'"),
         (

@@ -232,6 +232,32 @@ def test_what_cannot_be_measured_is_an_error_and_the_rest_is_judged(
     assert "close are sensitivity.low_share" in found["normal.onnx", "typo"]["message"]
 
 
+def test_a_setting_that_cannot_be_is_an_error_and_no_bug(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    config(
+        folder,
+        '[[check]]\nmetric = "attack.robust_accuracy"\nmin = 0.5\nlimit = 4\nsettings = { attack = "nope" }\n',
+    )
+    code, found = verdicts(capsys)
+    assert code == 1
+    assert {verdict["status"] for verdict in found.values()} == {"error"}
+    assert "attack is 'nope'" in found["normal.onnx", "attack.robust_accuracy"]["message"]
+
+
+def test_a_baseline_holds_for_its_images_alone(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    check = '[[check]]\nname = "r"\nmetric = "accuracy"\nbaseline = true\nbetter = "higher"\n'
+    config(folder, check)
+    assert verdicts(capsys, "--update-baseline")[0] == 0
+    assert verdicts(capsys)[0] == 0
+    config(folder, check, HEAD.replace("120", "121"))
+    code, found = verdicts(capsys)
+    assert code == 1
+    assert "was measured on other images" in found["normal.onnx", "r"]["message"]
+    assert verdicts(capsys, "--update-baseline")[0] == 0
+    assert verdicts(capsys)[0] == 0
+
+
 def test_mistakes_leave_with_2(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     code, _, err = run(capsys, "audit")
     assert code == 2
