@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from specprobe.audit.plan import Job
     from specprobe.graph.limits import Limits
     from specprobe.runtime.network import Network
-    from specprobe.workflow.auditing import Opened, Task
+    from specprobe.workflow.audited_models import Opened
+    from specprobe.workflow.auditing import Task
 
 __all__ = ["Cost", "costs"]
 
