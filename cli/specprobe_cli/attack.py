@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from specprobe_cli import options
-from specprobe_cli.output import check_destinations, deliver_measured
+from specprobe_cli.measuring import Measuring
+from specprobe_cli.output import check_destinations
 
 __all__ = ["command"]
 
@@ -152,11 +153,8 @@ def command(
     """  # noqa: D301 - \b is click's mark for lines to keep
     from specprobe.attacks.norms import threat_of
     from specprobe.attacks.run import attack
-    from specprobe.graph.load import open_model
     from specprobe.graph.survey import survey
-    from specprobe.provenance import data_facts, model_facts
     from specprobe.results import finite
-    from specprobe.streaming import Checkpoint
 
     check_destinations(destination)
     keep_images = keep_images and any(path.suffix == ".npz" for path in destination)
@@ -173,40 +171,30 @@ def command(
     }
     _check_settings(name, asked, restarts=restarts, banded=band is not None)
     epsilon = _epsilon(norm, epsilon)
-    file = open_model(model, limits=options.limits_of(allow_domains))
-    network, images = options.open_run(file, chosen)
-    try:
-        threat = threat_of(norm, epsilon, band=band, shape=images.image_shape)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-    settings = {
-        **chosen.settings(network),
+    recorded = {
         **finite(
             {"attack": name, "norm": norm, "epsilon": epsilon, "band": band, "restarts": restarts, **asked}
         ),
         "target": target,
         "keep_images": keep_images,
     }
-    facts = model_facts(file, network)
-    run_id = {"job": "attack", "model": facts, "data": data_facts(images), "settings": settings}
-    with (
-        options.executor_of(chosen.dask) as executor,
-        options.progress_bar(images.images, f"attack {name}", quiet=quiet) as progress,
-    ):
+    measuring = Measuring.open("attack", model, chosen, allow_domains, recorded)
+    try:
+        threat = threat_of(norm, epsilon, band=band, shape=measuring.images.image_shape)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    with measuring.running(quiet=quiet, label=f"attack {name}") as given:
         result = attack(
-            network,
-            images,
+            measuring.network,
+            measuring.images,
             attack=name,
             threat=threat,
             restarts=restarts,
             target=target,
             seed=chosen.seed,
-            batch_size=chosen.batch_size,
             keep_images=keep_images,
-            findings=survey(file).findings,
-            executor=executor,
-            checkpoint=Checkpoint.of(run_id, resume=chosen.resume),
-            progress=progress,
+            findings=survey(measuring.file).findings,
+            **given,
             **asked,
         )
 
@@ -215,18 +203,7 @@ def command(
 
         return attack_tables(content, everything=verbose)
 
-    deliver_measured(
-        result,
-        title=file.path.name,
-        model=facts,
-        images=images,
-        settings=settings,
-        argv=options.command_line(),
-        table=table,
-        destinations=destination,
-        as_json=as_json,
-        quiet=quiet,
-    )
+    measuring.deliver(result, table, destinations=destination, as_json=as_json, quiet=quiet)
 
 
 def _check_settings(name: str, asked: dict[str, Any], *, restarts: int, banded: bool) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from specprobe_cli import options
-from specprobe_cli.output import check_destinations, deliver_measured
+from specprobe_cli.measuring import Measuring
+from specprobe_cli.output import check_destinations
 
 __all__ = ["command"]
 
@@ -106,38 +107,27 @@ def command(
     specprobe bands model.onnx --data test.npz --bands 3:5,7:9,13: --wedges -22.5:22.5 --restore-mean
     """  # noqa: D301 - \b is click's mark for lines to keep
     from specprobe.analysis.bands import band_accuracy
-    from specprobe.graph.load import open_model
-    from specprobe.provenance import data_facts, model_facts
     from specprobe.results import finite
-    from specprobe.streaming import Checkpoint
 
     check_destinations(destination)
     chosen = options.RunOptions(**run)
     if chosen.data is None:
         msg = "bands needs images to filter: --data SRC"
         raise click.UsageError(msg)
-    file = open_model(model, limits=options.limits_of(allow_domains))
-    network, images = options.open_run(file, chosen)
-    asked = {"radii": radii, "bands": bands, "wedges": wedges, "clip": clip, "restore_mean": restore_mean}
-    settings = {**chosen.settings(network), **finite(asked)}
-    facts = model_facts(file, network)
-    run_id = {"job": "bands", "model": facts, "data": data_facts(images), "settings": settings}
-    with (
-        options.executor_of(chosen.dask) as executor,
-        options.progress_bar(images.images, "bands", quiet=quiet) as progress,
-    ):
+    asked: dict[str, Any] = {
+        "radii": radii,
+        "bands": bands,
+        "wedges": wedges,
+        "clip": clip,
+        "restore_mean": restore_mean,
+    }
+    measuring = Measuring.open("bands", model, chosen, allow_domains, finite(asked))
+    with measuring.running(quiet=quiet) as given:
         result = band_accuracy(
-            network,
-            images,
-            radii=radii,
-            bands=bands,
-            wedges=wedges,
-            clip=clip,
-            restore_mean=restore_mean,
-            batch_size=chosen.batch_size,
-            executor=executor,
-            checkpoint=Checkpoint.of(run_id, resume=chosen.resume),
-            progress=progress,
+            measuring.network,
+            measuring.images,
+            **asked,
+            **given,
         )
 
     def table(content: Mapping[str, Any]) -> Any:
@@ -145,15 +135,4 @@ def command(
 
         return band_tables(content, every_class=verbose)
 
-    deliver_measured(
-        result,
-        title=file.path.name,
-        model=facts,
-        images=images,
-        settings=settings,
-        argv=options.command_line(),
-        table=table,
-        destinations=destination,
-        as_json=as_json,
-        quiet=quiet,
-    )
+    measuring.deliver(result, table, destinations=destination, as_json=as_json, quiet=quiet)

@@ -44,13 +44,10 @@ def corruption_table(content: "Mapping[str, Any]", /, *, everything: bool) -> "R
         pad_edge=False,
         header_style="bold",
     )
-    for name, justify in (
-        ("corruption", "left"),
-        ("severity", "right"),
-        ("accuracy", "left"),
-        ("│ clean", "left"),
-    ):
-        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    table.add_column("corruption", no_wrap=True)
+    table.add_column("severity", justify="right", no_wrap=True)
+    for name in ("accuracy", "│ clean"):
+        table.add_column(name, no_wrap=True)
     for name in ("change (L2)", "high freq.", "centroid"):
         table.add_column(name, justify="right", no_wrap=True)
     width = max(8, min(30, console().width - _NUMBERS_WIDTH))

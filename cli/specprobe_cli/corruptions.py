@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from specprobe_cli import options
-from specprobe_cli.output import check_destinations, deliver_measured
+from specprobe_cli.measuring import Measuring
+from specprobe_cli.output import check_destinations
 
 __all__ = ["command"]
 
@@ -54,37 +55,24 @@ def command(
     specprobe corruptions model.onnx --data test.npz --corruption fog --corruption gaussian-noise -o corruptions.png
     """  # noqa: D301 - \b is click's mark for lines to keep
     from specprobe.analysis.corruption import corruption_accuracy
-    from specprobe.graph.load import open_model
     from specprobe.images.corruptions import CORRUPTIONS, SEVERITIES
-    from specprobe.provenance import data_facts, model_facts
-    from specprobe.streaming import Checkpoint
 
     check_destinations(destination)
     chosen = options.RunOptions(**run)
     if chosen.data is None:
         msg = "corruptions are tried on images: give them with --data SRC"
         raise click.UsageError(msg)
-    file = open_model(model, limits=options.limits_of(allow_domains))
-    network, images = options.open_run(file, chosen)
     kinds = tuple(dict.fromkeys(corruptions)) or CORRUPTIONS
     levels = tuple(sorted(set(severities))) or SEVERITIES
-    settings = chosen.settings(network) | {"corruptions": list(kinds), "severities": list(levels)}
-    facts = model_facts(file, network)
-    run_id = {"job": "corruptions", "model": facts, "data": data_facts(images), "settings": settings}
-    with (
-        options.executor_of(chosen.dask) as executor,
-        options.progress_bar(images.images, "corruptions", quiet=quiet) as progress,
-    ):
+    asked: dict[str, Any] = {"corruptions": list(kinds), "severities": list(levels)}
+    measuring = Measuring.open("corruptions", model, chosen, allow_domains, asked)
+    with measuring.running(quiet=quiet) as given:
         result = corruption_accuracy(
-            network,
-            images,
-            corruptions=kinds,
-            severities=levels,
+            measuring.network,
+            measuring.images,
+            **asked,
             seed=chosen.seed,
-            batch_size=chosen.batch_size,
-            executor=executor,
-            checkpoint=Checkpoint.of(run_id, resume=chosen.resume),
-            progress=progress,
+            **given,
         )
 
     def table(content: Mapping[str, Any]) -> Any:
@@ -92,15 +80,4 @@ def command(
 
         return corruption_table(content, everything=verbose)
 
-    deliver_measured(
-        result,
-        title=file.path.name,
-        model=facts,
-        images=images,
-        settings=settings,
-        argv=options.command_line(),
-        table=table,
-        destinations=destination,
-        as_json=as_json,
-        quiet=quiet,
-    )
+    measuring.deliver(result, table, destinations=destination, as_json=as_json, quiet=quiet)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from specprobe_cli import options
-from specprobe_cli.output import check_destinations, deliver_measured
+from specprobe_cli.measuring import Measuring
+from specprobe_cli.output import check_destinations
 
 if TYPE_CHECKING:
     from specprobe.analysis.heatmap_frequencies import Plan
@@ -117,9 +118,6 @@ def command(
     """  # noqa: D301 - \b is click's mark for lines to keep
     from specprobe.analysis.heatmap import HEATMAP_SHARD_IMAGES, fourier_heatmap
     from specprobe.analysis.heatmap_frequencies import plan
-    from specprobe.graph.load import open_model
-    from specprobe.provenance import data_facts, model_facts
-    from specprobe.streaming import Checkpoint
 
     check_destinations(destination)
     chosen = options.RunOptions(**run)
@@ -132,8 +130,6 @@ def command(
     if refine is not None and (first_order or refine & (refine - 1)):
         msg = "--refine goes without --first-order" if first_order else "--refine takes a power of two from 2"
         raise click.UsageError(msg)
-    file = open_model(model, limits=options.limits_of(allow_domains))
-    network, images = options.open_run(file, chosen)
     size = sample or _SAMPLE
     asked: dict[str, Any] = {
         "l2_norm_per_channel": l2_norm,
@@ -146,9 +142,9 @@ def command(
         "sample": size if first_order else None,
         "target": target,
     }
-    settings = chosen.settings(network) | asked | {"shard_images": HEATMAP_SHARD_IMAGES}
-    facts = model_facts(file, network)
-    run_id = {"job": "heatmap", "model": facts, "data": data_facts(images), "settings": settings}
+    recorded = asked | {"shard_images": HEATMAP_SHARD_IMAGES}
+    measuring = Measuring.open("heatmap", model, chosen, allow_domains, recorded)
+    images = measuring.images
     if not quiet:
         shape = (images.image_shape[1], images.image_shape[2])
         planned = plan(
@@ -158,13 +154,10 @@ def command(
             f"heatmap: {_cost(planned, shape, images.images, first_order=first_order, refine=refine is not None)}",
             err=True,
         )
-    with (
-        options.executor_of(chosen.dask) as executor,
-        options.progress_bar(images.images, "heatmap", quiet=quiet) as progress,
-    ):
+    with measuring.running(quiet=quiet) as given:
         result = fourier_heatmap(
-            network,
-            images,
+            measuring.network,
+            measuring.images,
             l2_norm_per_channel=l2_norm,
             phase=phase,
             clip=clip,
@@ -175,10 +168,7 @@ def command(
             sample=size,
             target=target,
             seed=chosen.seed,
-            batch_size=chosen.batch_size,
-            executor=executor,
-            checkpoint=Checkpoint.of(run_id, resume=chosen.resume),
-            progress=progress,
+            **given,
         )
 
     def table(content: Mapping[str, Any]) -> Any:
@@ -186,18 +176,7 @@ def command(
 
         return heatmap_table(content, every_ring=verbose, measured=result)
 
-    deliver_measured(
-        result,
-        title=file.path.name,
-        model=facts,
-        images=images,
-        settings=settings,
-        argv=options.command_line(),
-        table=table,
-        destinations=destination,
-        as_json=as_json,
-        quiet=quiet,
-    )
+    measuring.deliver(result, table, destinations=destination, as_json=as_json, quiet=quiet)
 
 
 def _cost(plan: "Plan", shape: tuple[int, int], images: int, *, first_order: bool, refine: bool) -> str:

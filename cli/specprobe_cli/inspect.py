@@ -52,10 +52,11 @@ def command(
     check_destinations(destination)
     chosen = options.RunOptions(**run)
     file = open_model(model, limits=options.limits_of(allow_domains))
+    wanted = [name for name in ANALYSES if name not in skip]
     network, images, data, settings = None, None, None, {}
     if chosen.data is not None:
         network, images = options.open_run(file, chosen)
-        settings = chosen.settings(network) | {"analyses": [name for name in ANALYSES if name not in skip]}
+        settings = chosen.settings(network) | {"analyses": wanted}
     count = images.images if images is not None else 0
     facts = model_facts(file, network)
     checkpoint = None
@@ -70,7 +71,7 @@ def command(
             file,
             network,
             images,
-            analyses=[name for name in ANALYSES if name not in skip],
+            analyses=wanted,
             batch_size=chosen.batch_size,
             executor=executor,
             checkpoint=checkpoint,

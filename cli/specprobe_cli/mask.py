@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from specprobe_cli import options
-from specprobe_cli.output import check_destinations, deliver, deliver_measured
+from specprobe_cli.measuring import Measuring
+from specprobe_cli.output import check_destinations, deliver
 
 if TYPE_CHECKING:
     from specprobe.analysis.mask import FourierMask, MaskProgress
@@ -104,25 +105,14 @@ def command(
         if path is not None
     ]
     if len(learned) == 1:
-        (one,) = learned
+        ((measuring, result),) = learned
 
         def table(content: Mapping[str, Any]) -> Any:
             from specprobe_cli.mask_table import mask_table
 
             return mask_table(content, every_band=verbose)
 
-        deliver_measured(
-            one["result"],
-            title=one["name"],
-            model=one["model"],
-            images=one["images"],
-            settings=one["settings"],
-            argv=options.command_line(),
-            table=table,
-            destinations=destination,
-            as_json=as_json,
-            quiet=quiet,
-        )
+        measuring.deliver(result, table, destinations=destination, as_json=as_json, quiet=quiet)
         return
     first, second = learned
     _deliver_pair(first, second, destination, as_json=as_json, quiet=quiet, verbose=verbose)
@@ -135,35 +125,22 @@ def _learn(
     allow_domains: tuple[str, ...],
     *,
     quiet: bool,
-) -> dict[str, Any]:
+) -> "tuple[Measuring, FourierMask]":
     """Mask of one model, and what its document tells."""
     from specprobe.analysis.mask import fourier_mask
-    from specprobe.graph.load import open_model
-    from specprobe.provenance import data_facts, model_facts
-    from specprobe.streaming import Checkpoint
 
-    file = open_model(path, limits=options.limits_of(allow_domains))
-    network, images = options.open_run(file, chosen)
-    settings = chosen.settings(network) | asked
-    facts = model_facts(file, network)
-    run_id = {"job": "mask", "model": facts, "data": data_facts(images), "settings": settings}
-    with _progress(file.path.name, quiet=quiet) as progress:
+    measuring = Measuring.open("mask", path, chosen, allow_domains, asked)
+    with _progress(path.name, quiet=quiet) as progress:
         result = fourier_mask(
-            network,
-            images,
+            measuring.network,
+            measuring.images,
             **asked,
             seed=chosen.seed,
             batch_size=chosen.batch_size,
-            checkpoint=Checkpoint.of(run_id, resume=chosen.resume),
+            checkpoint=measuring.checkpoint(),
             progress=progress,
         )
-    return {
-        "result": result,
-        "name": file.path.name,
-        "model": facts,
-        "images": images,
-        "settings": settings,
-    }
+    return measuring, result
 
 
 @contextmanager
@@ -182,8 +159,8 @@ def _progress(name: str, *, quiet: bool) -> "Iterator[Callable[[MaskProgress], N
 
 
 def _deliver_pair(
-    first: dict[str, Any],
-    second: dict[str, Any],
+    first: "tuple[Measuring, FourierMask]",
+    second: "tuple[Measuring, FourierMask]",
     destination: tuple[Path, ...],
     *,
     as_json: bool,
@@ -195,23 +172,24 @@ def _deliver_pair(
     from specprobe.provenance import data_facts, provenance
     from specprobe.results import collection, document
 
-    results: list[FourierMask] = [first["result"], second["result"]]
+    (one, _), (other, _) = first, second
+    results = [result for _, result in (first, second)]
     difference = mask_difference(*results)
     contents = [
         document(
-            one["result"],
-            model=one["model"],
-            data=data_facts(one["images"], one["result"].image_digest),
-            provenance=provenance(one["settings"], argv=options.command_line()),
+            result,
+            model=measuring.facts,
+            data=data_facts(measuring.images, result.image_digest),
+            provenance=provenance(measuring.settings, argv=options.command_line()),
         )
-        for one in (first, second)
+        for measuring, result in (first, second)
     ]
-    names = f"{first['name']} less {second['name']}"
+    names = f"{one.file.path.name} less {other.file.path.name}"
     # The model of a difference is the first; which is the second, the settings say.
-    settings = first["settings"] | {"against": second["model"]}
+    settings = one.settings | {"against": other.facts}
     whole = document(
         difference,
-        model=first["model"],
+        model=one.facts,
         data=contents[0]["data"],
         provenance=provenance(settings, argv=options.command_line()),
     )

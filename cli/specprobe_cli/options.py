@@ -284,20 +284,14 @@ def executor_of(dask: str | None) -> "Iterator[Executor | None]":
 @contextmanager
 def progress_bar(total: int, label: str, *, quiet: bool) -> "Iterator[Callable[[int], None] | None]":
     """A progress bar on standard error, where that is a terminal."""
-    if quiet or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=total)
-        yield lambda done: bar.update(task, completed=done)
+    with task_progress(label, total, quiet=quiet) as told:
+        yield None if told is None else lambda done: told(label, done, total)
 
 
 @contextmanager
-def task_progress(*, quiet: bool) -> "Iterator[Callable[[str, int, int], None] | None]":
+def task_progress(
+    label: str = "", total: int | None = None, *, quiet: bool
+) -> "Iterator[Callable[[str, int, int], None] | None]":
     """A progress bar over one task after another, on standard error, where that is a terminal."""
     if quiet or not sys.stderr.isatty():
         yield None
@@ -307,7 +301,7 @@ def task_progress(*, quiet: bool) -> "Iterator[Callable[[str, int, int], None] |
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("")
+        task = bar.add_task(label, total=total)
 
         def told(name: str, done: int, total: int) -> None:
             bar.update(task, description=name, completed=done, total=total)

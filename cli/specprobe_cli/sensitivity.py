@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from specprobe_cli import options
-from specprobe_cli.output import check_destinations, deliver_measured
+from specprobe_cli.measuring import Measuring
+from specprobe_cli.output import check_destinations
 
 __all__ = ["command"]
 
@@ -76,9 +77,6 @@ def command(
     specprobe sensitivity model.onnx --data test.npz --channels mean_before -o sensitivity.npz -o sensitivity.png
     """  # noqa: D301 - \b is click's mark for lines to keep
     from specprobe.analysis.sensitivity import fourier_sensitivity
-    from specprobe.graph.load import open_model
-    from specprobe.provenance import data_facts, model_facts
-    from specprobe.streaming import Checkpoint
 
     check_destinations(destination)
     chosen = options.RunOptions(**run)
@@ -88,37 +86,22 @@ def command(
     if frequencies_per_ring is not None and (method, basis) != ("finite-difference", "fourier"):
         msg = "--frequencies-per-ring goes with --method finite-difference and the Fourier basis"
         raise click.UsageError(msg)
-    file = open_model(model, limits=options.limits_of(allow_domains))
-    network, images = options.open_run(file, chosen)
     asked: dict[str, Any] = {
         "method": method,
         "channels": channels,
         "basis": basis,
         "loss": loss,
         "target": target,
+        "frequencies_per_ring": frequencies_per_ring,
     }
-    asked["frequencies_per_ring"] = frequencies_per_ring
-    settings = chosen.settings(network) | asked
-    facts = model_facts(file, network)
-    run_id = {"job": "sensitivity", "model": facts, "data": data_facts(images), "settings": settings}
-    with (
-        options.executor_of(chosen.dask) as executor,
-        options.progress_bar(images.images, "sensitivity", quiet=quiet) as progress,
-    ):
+    measuring = Measuring.open("sensitivity", model, chosen, allow_domains, asked)
+    with measuring.running(quiet=quiet) as given:
         result = fourier_sensitivity(
-            network,
-            images,
-            method=method,
-            channels=channels,
-            basis=basis,
-            loss=loss,
-            target=target,
-            frequencies_per_ring=frequencies_per_ring,
+            measuring.network,
+            measuring.images,
+            **asked,
             seed=chosen.seed,
-            batch_size=chosen.batch_size,
-            executor=executor,
-            checkpoint=Checkpoint.of(run_id, resume=chosen.resume),
-            progress=progress,
+            **given,
         )
 
     def table(content: Mapping[str, Any]) -> Any:
@@ -126,15 +109,4 @@ def command(
 
         return sensitivity_table(content, every_ring=verbose)
 
-    deliver_measured(
-        result,
-        title=file.path.name,
-        model=facts,
-        images=images,
-        settings=settings,
-        argv=options.command_line(),
-        table=table,
-        destinations=destination,
-        as_json=as_json,
-        quiet=quiet,
-    )
+    measuring.deliver(result, table, destinations=destination, as_json=as_json, quiet=quiet)

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -358,6 +358,52 @@ def counted(
         confidence=confidence,
         image_correct=right,
         image_digest=digests,
+    )
+
+
+class HoldsAccuracy(Protocol):
+    """A result with the counts of an accuracy on its clean images, None without labels."""
+
+    @property
+    def images(self) -> int: ...
+    @property
+    def correct(self) -> int | None: ...
+    @property
+    def class_histogram(self) -> dict[str, int] | None: ...
+    @property
+    def prediction_histogram(self) -> dict[str, int] | None: ...
+    @property
+    def confidence(self) -> float: ...
+    @property
+    def image_digest(self) -> "NDArray[np.uint8] | None": ...
+
+
+def accuracy_within(result: HoldsAccuracy, image_correct: "NDArray[np.bool_] | None", /) -> Accuracy | None:
+    """Accuracy whose counts another result holds.
+
+    Parameters
+    ----------
+    result : HoldsAccuracy
+        Of an analysis of images.
+    image_correct : numpy.ndarray of bool, shape (images,), or None
+        Per image.
+
+    Returns
+    -------
+    Accuracy or None
+        None without labels.
+    """
+    correct, labels, predictions = result.correct, result.class_histogram, result.prediction_histogram
+    if correct is None or labels is None or predictions is None:
+        return None
+    return Accuracy(
+        images=result.images,
+        correct=correct,
+        class_histogram=labels,
+        prediction_histogram=predictions,
+        confidence=result.confidence,
+        image_correct=image_correct,
+        image_digest=result.image_digest,
     )
 
 

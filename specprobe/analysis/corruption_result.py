@@ -7,6 +7,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from specprobe.analysis.accuracy import Accuracy, chance_findings
+from specprobe.analysis.moments import Moments
 from specprobe.analysis.per_image import join, same
 from specprobe.errors import InputMismatch
 from specprobe.findings import Finding
@@ -197,10 +198,7 @@ class CorruptionAccuracy:
                 raise InputMismatch(msg)
         images = self.images + other.images
         clean = self.clean.merge(other.clean)
-        counts = (self.changed[..., None], other.changed[..., None])
-        mean, std = _pooled(
-            counts, (self.power_share, other.power_share), (self.power_share_std, other.power_share_std)
-        )
+        mean, std = _pooled(self, other)
         return replace(
             self,
             images=images,
@@ -319,14 +317,15 @@ class CorruptionAccuracy:
     __hash__ = None  # type: ignore[assignment]
 
 
-def _pooled(counts: Any, means: Any, stds: Any) -> tuple[Any, Any]:
-    """Mean and population deviation of two samples together; NaN where both are empty."""
-    total = counts[0] + counts[1]
-    filled = [np.nan_to_num(x) for x in (*means, *stds)]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        weights = counts[0] / total, counts[1] / total
-        mean = weights[0] * filled[0] + weights[1] * filled[1]
-        variance = sum(
-            w * (s**2 + (m - mean) ** 2) for w, m, s in zip(weights, filled[:2], filled[2:], strict=True)
+def _pooled(
+    left: CorruptionAccuracy, right: CorruptionAccuracy
+) -> "tuple[NDArray[np.float64], NDArray[np.float64]]":
+    """Mean and deviation of the ring shares of both, each cell over the images that it changed."""
+    mean, std = np.empty_like(left.power_share), np.empty_like(left.power_share)
+    for cell in np.ndindex(left.changed.shape):
+        one, two = (
+            Moments(int(part.changed[cell]), part.power_share[cell], part.power_share_std[cell])
+            for part in (left, right)
         )
-    return mean, np.sqrt(variance)
+        _, mean[cell], std[cell] = one.merge(two)
+    return mean, std

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from specprobe.analysis.accuracy import Accuracy, chance_findings
+from specprobe.analysis.accuracy import Accuracy, accuracy_within, chance_findings
 from specprobe.analysis.frequency_shortcuts_moments import merged_moments
 from specprobe.analysis.frequency_shortcuts_patches import Patches
 from specprobe.analysis.heatmap_first_order import rank_correlation, rank_correlation_interval
@@ -171,17 +171,7 @@ class FrequencyDeletion:
     @property
     def accuracy(self) -> Accuracy | None:
         """Accuracy on the images as they are; None without labels."""
-        if self.correct is None or self.class_histogram is None or self.prediction_histogram is None:
-            return None
-        return Accuracy(
-            images=self.images,
-            correct=self.correct,
-            class_histogram=self.class_histogram,
-            prediction_histogram=self.prediction_histogram,
-            confidence=self.confidence,
-            image_correct=self.image_correct,
-            image_digest=self.image_digest,
-        )
+        return accuracy_within(self, self.image_correct)
 
     @property
     def findings(self) -> tuple[Finding, ...]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from specprobe.analysis.accuracy import Accuracy
+from specprobe.analysis.accuracy import Accuracy, accuracy_within
 from specprobe.analysis.heatmap_data import HeatmapData
 from specprobe.analysis.heatmap_document import (
     heatmap_arrays,
@@ -186,17 +186,7 @@ class FourierHeatmap(HeatmapData):
     @property
     def accuracy(self) -> Accuracy | None:
         """Accuracy on the images as they are; None without labels."""
-        if self.correct is None or self.class_histogram is None or self.prediction_histogram is None:
-            return None
-        return Accuracy(
-            images=self.images,
-            correct=self.correct,
-            class_histogram=self.class_histogram,
-            prediction_histogram=self.prediction_histogram,
-            confidence=self.confidence,
-            image_correct=self.image_correct,
-            image_digest=self.image_digest,
-        )
+        return accuracy_within(self, self.image_correct)
 
     @property
     def findings(self) -> tuple[Finding, ...]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from specprobe.analysis.accuracy import Accuracy, chance_findings
+from specprobe.analysis.accuracy import Accuracy, accuracy_within, chance_findings
 from specprobe.analysis.mask_document import mask_document, mask_fields
 from specprobe.analysis.per_image import same
 from specprobe.findings import Finding
@@ -172,17 +172,7 @@ class FourierMask:
     @property
     def clean(self) -> Accuracy | None:
         """Accuracy on the images as they are; None without labels."""
-        if self.correct is None or self.class_histogram is None or self.prediction_histogram is None:
-            return None
-        return Accuracy(
-            images=self.images,
-            correct=self.correct,
-            class_histogram=self.class_histogram,
-            prediction_histogram=self.prediction_histogram,
-            confidence=self.confidence,
-            image_correct=self.image_correct,
-            image_digest=self.image_digest,
-        )
+        return accuracy_within(self, self.image_correct)
 
     @property
     def accuracy(self) -> float | None:

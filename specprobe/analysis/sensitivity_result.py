@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from specprobe.analysis.accuracy import Accuracy, chance_findings
+from specprobe.analysis.accuracy import Accuracy, accuracy_within, chance_findings
 from specprobe.analysis.moments import Moments
 from specprobe.analysis.per_image import join, same
 from specprobe.errors import InputMismatch
@@ -167,17 +167,7 @@ class FourierSensitivity:
     @property
     def accuracy(self) -> Accuracy | None:
         """Accuracy on the same images, without any change to them."""
-        if self.correct is None or self.class_histogram is None or self.prediction_histogram is None:
-            return None
-        return Accuracy(
-            images=self.images,
-            correct=self.correct,
-            class_histogram=self.class_histogram,
-            prediction_histogram=self.prediction_histogram,
-            confidence=self.confidence,
-            image_correct=self.image_correct,
-            image_digest=self.image_digest,
-        )
+        return accuracy_within(self, self.image_correct)
 
     @property
     def power_share_interval(self) -> "NDArray[np.float64]":

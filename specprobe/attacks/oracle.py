@@ -6,6 +6,7 @@ import numpy as np
 
 from specprobe.analysis.input_gradients import logits_and_gradient, logits_and_vjp
 from specprobe.arrays import Array, like, namespace, to_host
+from specprobe.attacks.rows import take
 from specprobe.errors import InvalidNumbers
 from specprobe.protocols import DifferentiableClassifier
 
@@ -105,9 +106,7 @@ class Oracle:
         array, shape (n, C, H, W)
             In the order of ``rows``; the images themselves where these are all rows.
         """
-        if len(rows) == len(self) and np.array_equal(rows, np.arange(len(self))):
-            return self.images
-        return namespace(self.images).take(self.images, like(np.asarray(rows, np.int64), self.images), axis=0)
+        return take(self.images, rows)
 
     def logits(self, images: Array, rows: "NDArray[np.integer[Any]]", /) -> Array:
         """Logits of candidates.

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from specprobe.analysis.accuracy import Accuracy
+from specprobe.analysis.accuracy import Accuracy, accuracy_within
 from specprobe.analysis.metrics import metrics
 from specprobe.analysis.per_image import join, same
 from specprobe.attacks.flags import CleanChecks, findings_of, flags_of
@@ -201,17 +201,7 @@ class AttackOutcome:
     @property
     def accuracy(self) -> Accuracy | None:
         """Accuracy without an attack; None without labels."""
-        if self.correct is None or self.class_histogram is None or self.prediction_histogram is None:
-            return None
-        return Accuracy(
-            images=self.images,
-            correct=self.correct,
-            class_histogram=self.class_histogram,
-            prediction_histogram=self.prediction_histogram,
-            confidence=self.confidence,
-            image_correct=self.image_clean_correct,
-            image_digest=self.image_digest,
-        )
+        return accuracy_within(self, self.image_clean_correct)
 
     @property
     def clean_accuracy(self) -> float | None:
