@@ -2,12 +2,12 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import onnx
 import pytest
-import specprobe_cli
 
 import specprobe
 
@@ -18,13 +18,6 @@ models = ["*.onnx"]
 source = "test.npz"
 limit = 120
 """
-
-
-def run(capsys: pytest.CaptureFixture[str], *words: Any) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as stop:
-        specprobe_cli.main([str(word) for word in words])
-    out, err = capsys.readouterr()
-    return int(stop.value.code or 0), out, err
 
 
 @pytest.fixture
@@ -40,15 +33,21 @@ def config(folder: Path, text: str, head: str = HEAD) -> None:
     (folder / "specprobe.toml").write_text(head + text, encoding="utf-8")
 
 
-def verdicts(capsys: pytest.CaptureFixture[str], *words: Any) -> tuple[int, dict[tuple[str, str], Any]]:
-    code, out, err = run(capsys, "audit", "--json", *words)
-    assert err == ""
-    content = json.loads(out)
-    assert content["kind"] == "audit"
-    return code, {(v["model"], v["check"]): v for v in content["result"]["verdicts"]}
+@pytest.fixture
+def verdicts(run: Any) -> Callable[..., tuple[int, dict[tuple[str, str], Any]]]:
+    """Runs an audit; gives its exit code, and its verdicts by model and check."""
+
+    def judge(*words: str) -> tuple[int, dict[tuple[str, str], Any]]:
+        code, out, err = run("audit", "--json", *words)
+        assert err == ""
+        content = json.loads(out)
+        assert content["kind"] == "audit"
+        return code, {(v["model"], v["check"]): v for v in content["result"]["verdicts"]}
+
+    return judge
 
 
-def test_limits_are_kept_or_not(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+def test_limits_are_kept_or_not(run: Any, verdicts: Any, folder: Path) -> None:
     config(
         folder,
         """
@@ -79,7 +78,7 @@ better = "higher"
 tolerance = 0.2
 """,
     )
-    code, found = verdicts(capsys)
+    code, found = verdicts()
     assert code == 1
     assert {key: verdict["status"] for key, verdict in found.items()} == {
         ("normal.onnx", "accuracy"): "pass",
@@ -100,46 +99,35 @@ tolerance = 0.2
     assert accuracy["measured"] == expected.accuracy
     assert accuracy["measured_interval"] == list(expected.accuracy_interval)
     assert found["normal.onnx", "drop"]["measured"] == 0
-    code, out, _ = run(capsys, "audit", "--exit-zero")
+    code, out, _ = run("audit", "--exit-zero")
     assert code == 0
     assert "fail: normal.onnx, much: sensitivity.low_share" in out
 
 
 def test_each_image_is_read_once_for_all_checks_of_one_setting(
-    capsys: pytest.CaptureFixture[str], folder: Path, monkeypatch: pytest.MonkeyPatch
+    verdicts: Any, folder: Path, counted: Any
 ) -> None:
-    from specprobe.runtime.network import Network
-
-    runs: list[int] = []
-    joint = Network.logits_and_gradient
-
-    def counted(self: Network, images: Any, *arrays: Any, **settings: Any) -> Any:
-        runs.append(len(images))
-        return joint(self, images, *arrays, **settings)
-
-    monkeypatch.setattr(Network, "logits_and_gradient", counted)
     shares = "".join(
         f'[[check]]\nmetric = "sensitivity.{name}_share"\nmax = 1\n' for name in ("low", "mid", "high")
     )
     config(folder, shares + '[[check]]\nmetric = "accuracy"\nmin = 0.1\n')
-    assert verdicts(capsys)[0] == 0
-    assert sum(runs) == 2 * 120
+    with counted("logits_and_gradient") as calls:
+        assert verdicts()[0] == 0
+    assert sum(call.images for call in calls) == 2 * 120
 
 
-def test_a_ratchet_is_made_held_broken_waived_and_tightened(
-    capsys: pytest.CaptureFixture[str], folder: Path
-) -> None:
+def test_a_ratchet_is_made_held_broken_waived_and_tightened(run: Any, verdicts: Any, folder: Path) -> None:
     check = '[[check]]\nname = "ratchet"\nmetric = "accuracy"\nbaseline = true\nbetter = "higher"\n'
     (folder / "robust.onnx").unlink()
     config(folder, check)
     key = "normal.onnx", "ratchet"
 
-    code, found = verdicts(capsys)
+    code, found = verdicts()
     assert (code, found[key]["status"]) == (1, "error")
     assert "write one with --update-baseline" in found[key]["message"]
 
-    assert verdicts(capsys, "--update-baseline")[0] == 0
-    code, found = verdicts(capsys)
+    assert verdicts("--update-baseline")[0] == 0
+    code, found = verdicts()
     assert (code, found[key]["status"]) == (0, "pass")
     held = json.loads((folder / "specprobe-baseline.json").read_text(encoding="utf-8"))
     assert held["models"]["normal.onnx"]["ratchet"]["value"] == found[key]["measured"]
@@ -152,35 +140,33 @@ def test_a_ratchet_is_made_held_broken_waived_and_tightened(
             values[::2] = 0
             weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
     onnx.save(model, folder / "normal.onnx")
-    code, found = verdicts(capsys)
+    code, found = verdicts()
     assert (code, found[key]["status"]) == (1, "fail")
-    _, out, _ = run(capsys, "audit", "--update-baseline")
+    _, out, _ = run("audit", "--update-baseline")
     assert "which stays; --allow-worse takes it" in out.replace("\n", " ")
     assert json.loads((folder / "specprobe-baseline.json").read_text(encoding="utf-8")) == held
 
     waiver = '[[waiver]]\ncheck = "ratchet"\nreason = "pruned on purpose"\nexpires = {}\n'
     config(folder, check + waiver.format("9999-01-01"))
-    code, found = verdicts(capsys)
+    code, found = verdicts()
     assert (code, found[key]["status"]) == (0, "waived")
     config(folder, check + waiver.format("2020-01-01"))
-    code, out, _ = run(capsys, "audit")
+    code, out, _ = run("audit")
     assert code == 1
     assert "expired on 2020-01-01" in out
 
     config(folder, check)
-    assert verdicts(capsys, "--update-baseline", "--allow-worse")[0] == 1
-    assert verdicts(capsys)[0] == 0
+    assert verdicts("--update-baseline", "--allow-worse")[0] == 1
+    assert verdicts()[0] == 0
     (folder / "normal.onnx").write_bytes(good)
-    code, out, _ = run(capsys, "audit")
+    code, out, _ = run("audit")
     assert code == 0
     assert "--update-baseline tightens it" in out.replace("\n", " ")
-    assert verdicts(capsys, "--update-baseline")[0] == 0
+    assert verdicts("--update-baseline")[0] == 0
     assert json.loads((folder / "specprobe-baseline.json").read_text(encoding="utf-8")) == held
 
 
-def test_files_for_ci_are_written(
-    capsys: pytest.CaptureFixture[str], folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_for_ci_are_written(run: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / ".git").mkdir()
     (folder / "ci").mkdir()
     config(
@@ -191,7 +177,7 @@ def test_files_for_ci_are_written(
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(folder / "summary.md"))
     files = {"--junit": "j.xml", "--sarif": "s.sarif", "--gitlab": "g.json", "--markdown": "m.md"}
     words = [part for pair in files.items() for part in pair]
-    code, out, _ = run(capsys, "audit", "-c", "ci/specprobe.toml", "--github", *words, "-o", "page.html")
+    code, out, _ = run("audit", "-c", "ci/specprobe.toml", "--github", *words, "-o", "page.html")
     assert code == 1
     assert out.startswith("::error file=ci/specprobe.toml,line=")
     assert all((folder / name).stat().st_size for name in [*files.values(), "page.html"])
@@ -206,69 +192,59 @@ def test_files_for_ci_are_written(
     assert "Verdicts" in (folder / "page.html").read_text(encoding="utf-8")
 
 
-def test_a_dry_run_measures_nothing(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+def test_a_dry_run_measures_nothing(run: Any, folder: Path) -> None:
     config(
         folder, '[[check]]\nmetric = "accuracy"\nmin = 1\n[[check]]\nmetric = "bands.radius_95"\nmax = 1\n'
     )
-    code, out, _ = run(capsys, "audit", "--dry-run")
+    code, out, _ = run("audit", "--dry-run")
     assert code == 0
     assert "Nothing was measured." in out
     assert "accuracy, bands" in out
     assert "120" in out
 
 
-def test_what_cannot_be_measured_is_an_error_and_the_rest_is_judged(
-    capsys: pytest.CaptureFixture[str], folder: Path
-) -> None:
+def test_what_cannot_be_measured_is_an_error_and_the_rest_is_judged(verdicts: Any, folder: Path) -> None:
     (folder / "broken.onnx").write_bytes(b"no model")
     config(
         folder,
         '[[check]]\nmetric = "accuracy"\nmin = 0.5\n[[check]]\nname = "typo"\nmetric = "sensitivity.lowshare"\nmax = 1\n',
     )
-    code, found = verdicts(capsys)
+    code, found = verdicts()
     assert code == 1
     assert found["broken.onnx", "accuracy"]["status"] == "error"
     assert found["normal.onnx", "accuracy"]["status"] == "pass"
     assert "close are sensitivity.low_share" in found["normal.onnx", "typo"]["message"]
 
 
-def test_a_setting_that_cannot_be_is_an_error_and_no_bug(
-    capsys: pytest.CaptureFixture[str], folder: Path
-) -> None:
+def test_a_setting_that_cannot_be_is_an_error_and_no_bug(verdicts: Any, folder: Path) -> None:
     config(
         folder,
         '[[check]]\nmetric = "attack.robust_accuracy"\nmin = 0.5\nlimit = 4\nsettings = { attack = "nope" }\n',
     )
-    code, found = verdicts(capsys)
+    code, found = verdicts()
     assert code == 1
     assert {verdict["status"] for verdict in found.values()} == {"error"}
     assert "attack is 'nope'" in found["normal.onnx", "attack.robust_accuracy"]["message"]
 
 
-def test_a_baseline_holds_for_its_images_alone(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+def test_a_baseline_holds_for_its_images_alone(verdicts: Any, folder: Path) -> None:
     check = '[[check]]\nname = "r"\nmetric = "accuracy"\nbaseline = true\nbetter = "higher"\n'
     config(folder, check)
-    assert verdicts(capsys, "--update-baseline")[0] == 0
-    assert verdicts(capsys)[0] == 0
+    assert verdicts("--update-baseline")[0] == 0
+    assert verdicts()[0] == 0
     config(folder, check, HEAD.replace("120", "121"))
-    code, found = verdicts(capsys)
+    code, found = verdicts()
     assert code == 1
     assert "was measured on other images" in found["normal.onnx", "r"]["message"]
-    assert verdicts(capsys, "--update-baseline")[0] == 0
-    assert verdicts(capsys)[0] == 0
+    assert verdicts("--update-baseline")[0] == 0
+    assert verdicts()[0] == 0
 
 
-def test_mistakes_leave_with_2(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
-    code, _, err = run(capsys, "audit")
-    assert code == 2
-    assert "there is no specprobe.toml here or above" in err
+def test_mistakes_leave_with_2(refusal: Any, run: Any, folder: Path) -> None:
+    assert "there is no specprobe.toml here or above" in refusal("audit")
     config(folder, '[[check]]\nmetric = "accuracy"\nmin = 1\nmodels = "none*"\n')
-    code, _, err = run(capsys, "audit")
-    assert code == 2
-    assert "no check concerns any of the models normal.onnx, robust.onnx" in err
-    assert run(capsys, "audit", "--allow-worse")[0] == 2
-    assert run(capsys, "audit", "--junit", "none/j.xml")[0] == 2
+    assert "no check concerns any of the models normal.onnx, robust.onnx" in refusal("audit")
+    assert run("audit", "--allow-worse")[0] == 2
+    assert run("audit", "--junit", "none/j.xml")[0] == 2
     config(folder, '[[check]]\nmetric = "accuracy"\nagainst = "none.onnx"\nbetter = "higher"\n')
-    code, _, err = run(capsys, "audit")
-    assert code == 2
-    assert "is against 'none.onnx', which is no model and no file" in err
+    assert "is against 'none.onnx', which is no model and no file" in refusal("audit")

@@ -1,7 +1,6 @@
 """Every bad input leaves with its code and one line that says what, where, and what to do; nothing dies by a signal."""
 
 import io
-import os
 import re
 import subprocess
 import sys
@@ -220,14 +219,12 @@ CASES = [
 ]
 
 
-def run(*words: str, folder: Path) -> "subprocess.CompletedProcess[str]":
-    environment = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache")}
+def run_apart(*words: str, folder: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-c", "from specprobe_cli import main; main()", *words],
         capture_output=True,
         text=True,
         timeout=120,
-        env=environment,
         cwd=folder,
         check=False,
     )
@@ -240,7 +237,7 @@ def test_bad_input_leaves_with_its_code_and_one_line(case: Case, tmp_path: Path)
     words = ["inspect", str(case.model(tmp_path)), *case.options]
     if case.data is not None:
         words += ["--data", str(case.data(tmp_path))]
-    done = run(*words, folder=tmp_path)
+    done = run_apart(*words, folder=tmp_path)
     assert done.returncode == case.code, done.stderr
     assert done.stdout == ""
     lines = [line for line in done.stderr.splitlines() if not line.startswith(("Usage:", "Try ")) and line]
@@ -251,6 +248,6 @@ def test_bad_input_leaves_with_its_code_and_one_line(case: Case, tmp_path: Path)
 
 
 def test_traceback_shows_where_an_error_comes_from(tmp_path: Path) -> None:
-    done = run("inspect", str(written(tmp_path, b"")), "--traceback", folder=tmp_path)
+    done = run_apart("inspect", str(written(tmp_path, b"")), "--traceback", folder=tmp_path)
     assert done.returncode == 3
     assert "Traceback" in done.stderr

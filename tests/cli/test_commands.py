@@ -5,6 +5,7 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -13,13 +14,6 @@ import specprobe_cli
 from specprobe import errors
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as stop:
-        specprobe_cli.main(list(words))
-    out, err = capsys.readouterr()
-    return int(stop.value.code or 0), out, err
 
 
 @pytest.mark.parametrize("name", specprobe_cli.COMMANDS)
@@ -51,17 +45,16 @@ def test_help_names_every_command_and_loads_no_heavy_module() -> None:
     assert all(name in done.stdout for name in specprobe_cli.COMMANDS)
 
 
-def test_unknown_command_is_a_usage_error_that_lists_the_known(capsys: pytest.CaptureFixture[str]) -> None:
-    code, _, err = run(capsys, "inspct")
-    assert code == 2
+def test_unknown_command_is_a_usage_error_that_lists_the_known(refusal: Any) -> None:
+    err = refusal("inspct")
     assert "inspct" in err
     assert "inspect" in err
 
 
-def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+def test_version(run: Any) -> None:
     from specprobe import __version__
 
-    code, out, _ = run(capsys, "--version")
+    code, out, _ = run("--version")
     assert code == 0
     assert __version__ in out
 
@@ -86,13 +79,13 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     ids=lambda value: type(value).__name__,
 )
 def test_every_error_leaves_by_its_code(
-    error: BaseException, code: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    run: Any, error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise error
 
     monkeypatch.setattr("specprobe.runtime.diagnosis.diagnose", fail)
-    left, out, err = run(capsys, "doctor")
+    left, out, err = run("doctor")
     assert (left, out) == (code, "")
     assert len(err.strip().splitlines()) == 1
     assert ("--traceback" in err) == (code == 70)
@@ -105,29 +98,23 @@ def test_every_exception_of_the_library_has_a_code() -> None:
         assert kind is errors.SpecprobeError or issubclass(kind, known), name
 
 
-def test_doctor_opens_a_session_on_the_cpu(capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = run(capsys, "doctor", "--json")
+def test_doctor_opens_a_session_on_the_cpu(run: Any) -> None:
+    code, out, _ = run("doctor", "--json")
     checks = {check["name"]: check for check in json.loads(out)["checks"]}
     assert checks["device cpu"]["status"] == "ok"
     assert "usable" in checks["threads"]["message"]
     assert code in {0, 5}
 
 
-def test_two_runtimes_at_once_are_an_error_with_its_remedy(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_runtimes_at_once_are_an_error_with_its_remedy(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     both = {"onnxruntime": "1.31.1", "onnxruntime-gpu": "1.31.1"}
     monkeypatch.setattr("specprobe.runtime.diagnosis.installed_runtimes", lambda: both)
-    code, out, _ = run(capsys, "doctor")
+    code, out, _ = run("doctor")
     assert code == 5
     assert "pip uninstall -y onnxruntime onnxruntime-gpu" in out
 
 
-def test_dask_address_that_does_not_answer_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_dask_address_that_does_not_answer_is_a_usage_error(refusal: Any) -> None:
     digits = ROOT / "models" / "digits"
-    code, _, err = run(
-        *(capsys, "inspect", str(digits / "normal.onnx"), "--data", str(digits / "test.npz")),
-        *("--dask", "nonsense://nowhere:1"),
-    )
-    assert code == 2
-    assert "nonsense://nowhere:1" in err
+    words = ("inspect", digits / "normal.onnx", "--data", digits / "test.npz")
+    assert "nonsense://nowhere:1" in refusal(*words, "--dask", "nonsense://nowhere:1")

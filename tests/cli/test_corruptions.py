@@ -1,37 +1,20 @@
 """``specprobe corruptions`` and the shapes of what it and ``audit`` write."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import numpy as np
 import pytest
-import specprobe_cli
 
 import specprobe
 from specprobe.results import from_document
 
-ROOT = Path(specprobe.__file__).parent.parent
-DIGITS = ROOT / "models" / "digits"
-SCHEMA = json.loads((ROOT / "docs" / "schema" / "specprobe-1.schema.json").read_text(encoding="utf-8"))
+DIGITS = Path(specprobe.__file__).parent.parent / "models" / "digits"
 WORDS = ("corruptions", DIGITS / "normal.onnx", "--data", DIGITS / "test.npz", "--limit", "70")
 
 
-def run(capsys: pytest.CaptureFixture[str], *words: Any) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as stop:
-        specprobe_cli.main([str(word) for word in words])
-    out, err = capsys.readouterr()
-    return int(stop.value.code or 0), out, err
-
-
-def test_a_document_is_valid_and_read_back(capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = run(
-        capsys, *WORDS, "--corruption", "fog", "--corruption", "jpeg", "--severity", "3", "--json"
-    )
-    assert code == 0
-    content = json.loads(out)
-    jsonschema.validate(content, SCHEMA)
+def test_a_document_is_valid_and_read_back(document: Any) -> None:
+    content = document(*WORDS, "--corruption", "fog", "--corruption", "jpeg", "--severity", "3")
     assert [entry["corruption"] for entry in content["result"]["entries"]] == ["fog", "jpeg"]
     result = from_document(content)
     assert result.severities == (3,)
@@ -42,10 +25,10 @@ def test_a_document_is_valid_and_read_back(capsys: pytest.CaptureFixture[str]) -
     assert np.array_equal(result.correct, expected.correct)
 
 
-def test_files_and_table(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_files_and_table(run: Any, tmp_path: Path) -> None:
     files = [tmp_path / f"c{suffix}" for suffix in (".npz", ".png", ".svg", ".html")]
     destinations = [word for file in files for word in ("-o", file)]
-    code, out, _ = run(capsys, *WORDS, "--severity", "1", "--severity", "5", *destinations)
+    code, out, _ = run(*WORDS, "--severity", "1", "--severity", "5", *destinations)
     assert code == 0
     assert max(map(len, out.splitlines())) <= 120
     for word in ("gaussian-noise", "jpeg", "mean error", "clean accuracy", "Rank"):
@@ -55,15 +38,13 @@ def test_files_and_table(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> 
         assert archive["correct"].shape == (70, 7, 2)
 
 
-def test_wrong_words_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(capsys, "corruptions", DIGITS / "normal.onnx")[0] == 2
-    assert run(capsys, *WORDS, "--corruption", "rain")[0] == 2
-    assert run(capsys, *WORDS, "--severity", "6")[0] == 2
+def test_wrong_words_are_refused(run: Any) -> None:
+    assert run("corruptions", DIGITS / "normal.onnx")[0] == 2
+    assert run(*WORDS, "--corruption", "rain")[0] == 2
+    assert run(*WORDS, "--severity", "6")[0] == 2
 
 
-def test_an_audit_is_valid_too(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_audit_is_valid_too(document: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     model, data = (DIGITS / name for name in ("normal.onnx", "test.npz"))
     (tmp_path / "specprobe.toml").write_text(
@@ -91,10 +72,7 @@ max = 16
 """,
         encoding="utf-8",
     )
-    code, out, err = run(capsys, "audit", "--json")
-    assert (code, err) == (0, "")
-    content = json.loads(out)
-    jsonschema.validate(content, SCHEMA)
+    content = document("audit")
     statuses = [verdict["status"] for verdict in content["result"]["verdicts"]]
     assert statuses[0] == statuses[2] == "pass"
     assert from_document(content).to_dict() == content["result"]

@@ -3,10 +3,10 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
-import specprobe_cli
 
 MODEL = Path(__file__).resolve().parents[2] / "models" / "digits" / "normal.onnx"
 
@@ -25,18 +25,9 @@ for count in (1, 7):
 """
 
 
-def run(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as stop:
-        specprobe_cli.main([str(word) for word in words])
-    out, err = capsys.readouterr()
-    return int(stop.value.code or 0), out, err
-
-
-def test_the_file_runs_in_a_process_without_specprobe(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_the_file_runs_in_a_process_without_specprobe(run: Any, tmp_path: Path) -> None:
     path = tmp_path / "gradient.onnx"
-    code, out, err = run(capsys, "gradient", MODEL, "-o", path, "--loss", "cross-entropy")
+    code, out, err = run("gradient", MODEL, "-o", path, "--loss", "cross-entropy")
     assert code == 0, err
     assert "d_image" in out
     onnx.checker.check_model(path, full_check=True)
@@ -47,17 +38,14 @@ def test_the_file_runs_in_a_process_without_specprobe(
 
 
 @pytest.mark.parametrize("loss", ["vjp", "cross-entropy", "margin", "dlr", "logit"])
-def test_check_prints_a_small_error(capsys: pytest.CaptureFixture[str], tmp_path: Path, loss: str) -> None:
-    code, out, err = run(capsys, "gradient", MODEL, "-o", tmp_path / "out.onnx", "--loss", loss, "--check")
+def test_check_prints_a_small_error(run: Any, tmp_path: Path, loss: str) -> None:
+    code, out, err = run("gradient", MODEL, "-o", tmp_path / "out.onnx", "--loss", loss, "--check")
     assert code == 0, err
     error = float(out.rpartition("relative error against central differences: ")[2].split()[0])
     assert error < 1e-2
 
 
-def test_names_that_are_not_there_are_said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    code, _, err = run(capsys, "gradient", MODEL, "-o", tmp_path / "out.onnx", "--wrt", "nothing")
-    assert code == 3
+def test_names_that_are_not_there_are_said(refusal: Any, tmp_path: Path) -> None:
+    err = refusal("gradient", MODEL, "-o", tmp_path / "out.onnx", "--wrt", "nothing", code=3)
     assert "'nothing' is no floating-point input or initializer" in err
-    code, _, err = run(capsys, "gradient", MODEL, "-o", tmp_path / "nowhere" / "out.onnx")
-    assert code == 2
-    assert "there is no folder" in err
+    assert "there is no folder" in refusal("gradient", MODEL, "-o", tmp_path / "nowhere" / "out.onnx")

@@ -7,26 +7,12 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
-import specprobe_cli
 
 from specprobe.testing.light import he_initialised, light_models
 
-ROOT = Path(__file__).resolve().parents[2]
-SCHEMA = json.loads((ROOT / "docs" / "schema" / "specprobe-1.schema.json").read_text(encoding="utf-8"))
 ROOM = 4 << 30
 """Bytes of address space beyond which a process that only looks at a file has no business."""
-
-
-def inspect(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
-    with pytest.raises(SystemExit) as stop:
-        specprobe_cli.main(["inspect", *words, "--json"])
-    out, err = capsys.readouterr()
-    assert stop.value.code == 0, err
-    content: dict[str, Any] = json.loads(out)
-    jsonschema.validate(content, SCHEMA)
-    return content
 
 
 def recipe_options(entry: dict[str, Any]) -> list[str]:
@@ -41,32 +27,26 @@ def _list(numbers: list[float]) -> str:
 
 @pytest.mark.assets
 @pytest.mark.slow
-def test_listed_accuracies_are_reproduced(assets: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_listed_accuracies_are_reproduced(assets: Path, document: Any) -> None:
     listed = tomllib.loads((assets / "models.toml").read_text(encoding="utf-8"))["model"]
     checked = 0
     for entry in (entry for entry in listed if "data" in entry):
-        words = [
-            str(assets / entry["file"]),
-            "--data",
-            str(assets / "data" / entry["data"]),
-            *recipe_options(entry),
-        ]
+        data = ("--data", assets / "data" / entry["data"])
+        words = ("inspect", assets / entry["file"], *data, *recipe_options(entry))
         whole = entry.get("accuracy_all_854", entry.get("accuracy"))
-        result = inspect(capsys, *words)["result"]
+        result = document(*words)["result"]
         assert result["accuracy"] == pytest.approx(whole, abs=0.005), entry["name"]
         assert result["parameters"] == entry["parameters"]
         if "accuracy_first_300" in entry:
-            first = inspect(capsys, *words, "--limit", "300")["result"]
+            first = document(*words, "--limit", "300")["result"]
             assert first["accuracy"] == pytest.approx(entry["accuracy_first_300"], abs=0.005), entry["name"]
         checked += 1
     assert checked == 11
 
 
 @pytest.mark.assets
-def test_the_first_convolution_is_found_through_its_identity(
-    assets: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    result = inspect(capsys, str(assets / "models" / "cifar10_ada_resnet4b_pgd.onnx"))["result"]
+def test_the_first_convolution_is_found_through_its_identity(assets: Path, document: Any) -> None:
+    result = document("inspect", assets / "models" / "cifar10_ada_resnet4b_pgd.onnx")["result"]
     assert result["operators"]["Identity"] == 2
     assert result["convolutions"][0]["name"] == "/conv1/Conv"
     assert len(result["convolutions"]) == result["operators"]["Conv"] == 11
@@ -75,10 +55,9 @@ def test_the_first_convolution_is_found_through_its_identity(
 @pytest.mark.assets
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["carvana_unet_simp_small", "gtsrb_bnn_30", "tinyyolo"])
-def test_odd_models_are_surveyed_in_bounded_memory(assets: Path, name: str) -> None:
-    document = json.loads(_limited(assets / "compat" / f"{name}.onnx"))
-    jsonschema.validate(document, SCHEMA)
-    codes = {finding["code"] for finding in document["result"]["findings"]}
+def test_odd_models_are_surveyed_in_bounded_memory(assets: Path, valid: Any, name: str) -> None:
+    result = valid(_limited(assets / "compat" / f"{name}.onnx"))["result"]
+    codes = {finding["code"] for finding in result["findings"]}
     assert ("zero-gradient" in codes) == (name != "tinyyolo")
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import specprobe_cli
 
 import specprobe
 from specprobe.errors import DataError
@@ -15,52 +14,43 @@ MODELS = Path(specprobe.__file__).parent.parent / "models"
 BANDS = (MODELS / "bands" / "mid.onnx", "--data", MODELS / "bands" / "mid.npz", "--limit", "12")
 
 
-def run(capsys: pytest.CaptureFixture[str], *words: Any) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as stop:
-        specprobe_cli.main([str(word) for word in words])
-    out, err = capsys.readouterr()
-    return int(stop.value.code or 0), out, err
-
-
 @pytest.mark.parametrize("command", ["sensitivity", "bands", "inspect"])
-def test_a_command_writes_a_page(capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str) -> None:
+def test_a_command_writes_a_page(run: Any, tmp_path: Path, command: str) -> None:
     path = tmp_path / "page.html"
-    assert run(capsys, command, *BANDS, "-q", "-o", path) == (0, "", "")
+    assert run(command, *BANDS, "-q", "-o", path) == (0, "", "")
     text = path.read_text(encoding="utf-8")
     assert text.startswith("<!doctype html>")
     assert "mid.onnx" in text
     assert text.count("<figure>") == 1
 
 
-def test_filters_of_several_models_share_a_page(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_filters_of_several_models_share_a_page(run: Any, tmp_path: Path) -> None:
     path = tmp_path / "page.html"
     models = (MODELS / "bands" / "mid.onnx", MODELS / "digits" / "normal.onnx")
-    assert run(capsys, "filters", *models, "-q", "-o", path)[0] == 0
+    assert run("filters", *models, "-q", "-o", path)[0] == 0
     assert path.read_text(encoding="utf-8").count("<figure>") == 2
 
 
-def test_a_report_holds_the_results_of_its_files(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_report_holds_the_results_of_its_files(run: Any, tmp_path: Path) -> None:
     files = [tmp_path / "one.npz", tmp_path / "two.json", tmp_path / "three.json"]
-    run(capsys, "sensitivity", *BANDS, "-q", "-o", files[0])
-    run(capsys, "bands", *BANDS, "-q", "-o", files[1])
-    run(capsys, "filters", BANDS[0], BANDS[0], "-q", "-o", files[2])
+    run("sensitivity", *BANDS, "-q", "-o", files[0])
+    run("bands", *BANDS, "-q", "-o", files[1])
+    run("filters", BANDS[0], BANDS[0], "-q", "-o", files[2])
     path = tmp_path / "page.html"
-    code, out, _ = run(capsys, "report", *files, "-o", path, "--title", "All <of> it")
+    code, out, _ = run("report", *files, "-o", path, "--title", "All <of> it")
     assert (code, out.split(":")[0]) == (0, "wrote page.html")
     assert "4 results" in out
     text = path.read_text(encoding="utf-8")
     assert "<h1>All &lt;of&gt; it</h1>" in text
     assert text.count("<figure>") == 4
     again = tmp_path / "again.html"
-    run(capsys, "report", *files, "-o", again, "--title", "All <of> it", "-q")
+    run("report", *files, "-o", again, "--title", "All <of> it", "-q")
     assert again.read_bytes() == path.read_bytes()
 
 
-def test_arrays_of_an_npz_come_back_with_its_result(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_arrays_of_an_npz_come_back_with_its_result(run: Any, tmp_path: Path) -> None:
     path = tmp_path / "one.npz"
-    run(capsys, "sensitivity", *BANDS, "-q", "-o", path)
+    run("sensitivity", *BANDS, "-q", "-o", path)
     ((content, result),) = read_results(path)
     assert content["kind"] == result.kind == "fourier_sensitivity"
     with np.load(path) as archive:
@@ -74,19 +64,15 @@ def test_arrays_of_an_npz_come_back_with_its_result(
     assert np.array_equal(result.power_map, expected.power_map)
 
 
-def test_what_cannot_be_reported_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_what_cannot_be_reported_is_said(refusal: Any, run: Any, tmp_path: Path) -> None:
     path = tmp_path / "one.json"
     path.write_text("{}", encoding="utf-8")
-    code, _, err = run(capsys, "report", path, "-o", tmp_path / "page.html")
-    assert code == 4
+    err = refusal("report", path, "-o", tmp_path / "page.html", code=4)
     assert "this is not a specprobe result (schema None)" in err
     assert not (tmp_path / "page.html").exists()
-    code, _, err = run(capsys, "report", path, "-o", tmp_path / "page.pdf")
-    assert code == 2
+    err = refusal("report", path, "-o", tmp_path / "page.pdf")
     assert "the suffix '.pdf' is not known; accepted is .html" in err
-    code, _, err = run(capsys, "report", path, "-o", tmp_path / "none" / "page.html")
-    assert code == 2
-    assert "there is no folder" in err
-    assert run(capsys, "report", "-o", tmp_path / "page.html")[0] == 2
+    assert "there is no folder" in refusal("report", path, "-o", tmp_path / "none" / "page.html")
+    assert run("report", "-o", tmp_path / "page.html")[0] == 2
     with pytest.raises(DataError, match="is not a specprobe result"):
         read_results(tmp_path / "missing.json")

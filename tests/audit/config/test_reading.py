@@ -66,8 +66,7 @@ def test_a_whole_configuration(tmp_path: Path) -> None:
     assert (accuracy.name, accuracy.minimum, accuracy.inconclusive) == ("accuracy", 0.9, "warn")
     assert robust.settings == {"attack": "pgd", "norm": "linf", "epsilon": 8 / 255, "steps": 10}
     assert (robust.analysis, robust.limit, robust.inconclusive) == ("attack", 50, "fail")
-    assert robust.concerns("net_pgd.onnx")
-    assert not robust.concerns("net.onnx")
+    assert (accuracy.models, robust.models) == ((), ("*pgd*",))
     assert (quantised.against, quantised.better, quantised.tolerance) == ("float.onnx", "higher", 0.01)
     assert config.waivers[0].expires == dt.date(2027, 1, 31)
     text = WHOLE.splitlines()
@@ -92,19 +91,6 @@ def test_the_nearest_configuration_is_found(tmp_path: Path) -> None:
     assert find_config(inner) == own
     shared = written(tmp_path / "a", "[tool.specprobe]\nmodels = 'x'\n", "pyproject.toml")
     assert find_config(inner) == shared
-
-
-def test_model_files_are_found_once_and_in_order(tmp_path: Path) -> None:
-    for name in ("a.onnx", "more/b.onnx", "more/c.onnx"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    config = read_config(
-        written(tmp_path, WHOLE.replace('"a.onnx", "more', '"more/c.onnx", "a.onnx", "more', 1))
-    )
-    assert [path.name for path in config.model_files()] == ["c.onnx", "a.onnx", "b.onnx"]
-    (tmp_path / "a.onnx").unlink()
-    with pytest.raises(ConfigError, match=r"there is no file 'a\.onnx' beside it"):
-        config.model_files()
 
 
 @pytest.mark.parametrize(

@@ -1,187 +1,23 @@
-"""What an audit is to look at: ``specprobe.toml``, or ``[tool.specprobe]`` in ``pyproject.toml``."""
+"""Finds configurations and reads them whole, or refuses them with the place and what is accepted."""
 
 import datetime as dt
 import difflib
 import math
 import tomllib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, get_args
 
+from specprobe.audit.config import tables
+from specprobe.audit.config.contents import Audit, Check, Severity, Waiver
+from specprobe.audit.config.tables import ANALYSES
 from specprobe.errors import ConfigError
 from specprobe.intervals import CONFIDENCE
 
-__all__ = ["ANALYSES", "Audit", "Check", "Severity", "Waiver", "find_config", "read_config"]
-
-Severity: TypeAlias = Literal["fail", "warn", "pass"]
-"""What an inconclusive check counts as."""
-
-ANALYSES: dict[str, frozenset[str]] = {
-    "model": frozenset(),
-    "filters": frozenset(),
-    "accuracy": frozenset(),
-    "sensitivity": frozenset({"channels", "basis", "loss", "method", "frequencies_per_ring", "target"}),
-    "bands": frozenset({"radii", "bands", "wedges", "clip", "restore_mean"}),
-    "heatmap": frozenset({"l2_norm_per_channel", "phase", "clip", "frequencies", "target"}),
-    "corruptions": frozenset({"corruptions", "severities"}),
-    "attack": frozenset(
-        {"attack", "norm", "epsilon", "band", "steps", "step_size", "restarts", "queries", "target"}
-    ),
-    "mask": frozenset({"preset", "per_channel", "sparsity_weight", "max_epochs", "target"}),
-}
-"""First part of a metric's name → settings that a check may give to the analysis."""
+__all__ = ["find_config", "read_config"]
 
 _LARGEST_FILE = 1 << 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One metric and its limit.
-
-    Attributes
-    ----------
-    name : str
-        Of the check; unique.
-    metric : str
-        As of :class:`specprobe.analysis.metrics.Metric`.
-    minimum, maximum : float or None
-        Limits, in the metric's unit.
-    better : {"higher", "lower"} or None
-        For baselines and comparisons: which way is good.
-    baseline : bool
-        Whether the limit is what the baseline file holds.
-    against : str or None
-        Model that it is compared with: a file, or a name among the audited ones.
-    tolerance : float
-        By how much it may be worse than the baseline or that model.
-    models : tuple of str
-        Globs on file names that the check is of; empty for all.
-    inconclusive : {"fail", "warn", "pass"}
-        What it counts as where the interval holds the limit.
-    limit : int or None
-        Only the first so many images.
-    settings : dict
-        Of the analysis.
-    """
-
-    name: str
-    metric: str
-    minimum: float | None = None
-    maximum: float | None = None
-    better: Literal["higher", "lower"] | None = None
-    baseline: bool = False
-    against: str | None = None
-    tolerance: float = 0.0
-    models: tuple[str, ...] = ()
-    inconclusive: Severity = "warn"
-    limit: int | None = None
-    settings: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def analysis(self) -> str:
-        """Key of :data:`ANALYSES`."""
-        return self.metric.partition(".")[0]
-
-    def concerns(self, model: str, /) -> bool:
-        """Whether a model is checked.
-
-        Parameters
-        ----------
-        model : str
-            File name.
-
-        Returns
-        -------
-        bool
-            True for all models where no glob is given.
-        """
-        return not self.models or any(fnmatchcase(model, glob) for glob in self.models)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Waiver:
-    """A check that may fail for a while.
-
-    Attributes
-    ----------
-    check, model : str
-        Globs on the names of checks and of model files.
-    reason : str
-        Never empty.
-    expires : datetime.date
-        The last day on which it counts.
-    """
-
-    check: str
-    model: str
-    reason: str
-    expires: dt.date
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Audit:
-    """A whole configuration.
-
-    Attributes
-    ----------
-    path : pathlib.Path
-        Where it was read; relative names in it start from its folder.
-    models : tuple of str
-        Files and globs.
-    checks : tuple of Check
-        One or more.
-    data : dict
-        ``source``, ``labels``, ``class_map``, ``limit``.
-    recipe : dict
-        Preprocessing: options, or ``file``.
-    run : dict
-        ``device``, ``threads``, ``batch_size``, ``seed``.
-    baseline : str
-        File of the baseline.
-    confidence : float
-        Of the intervals.
-    waivers : tuple of Waiver
-        Those of expired ones included.
-    lines : dict of str to int
-        Line of the file in which each check begins.
-    """
-
-    path: Path
-    models: tuple[str, ...]
-    checks: tuple[Check, ...]
-    data: dict[str, Any] = field(default_factory=dict)
-    recipe: dict[str, Any] = field(default_factory=dict)
-    run: dict[str, Any] = field(default_factory=dict)
-    baseline: str = "specprobe-baseline.json"
-    confidence: float = CONFIDENCE
-    waivers: tuple[Waiver, ...] = ()
-    lines: dict[str, int] = field(default_factory=dict)
-
-    def model_files(self) -> list[Path]:
-        """Model files, in the order of the configuration, none twice.
-
-        Returns
-        -------
-        list of pathlib.Path
-            Each exists.
-
-        Raises
-        ------
-        ConfigError
-            If a name or glob finds none.
-        """
-        found: dict[Path, None] = {}
-        for text in self.models:
-            files = sorted(self.path.parent.glob(text)) if _is_glob(text) else [self.path.parent / text]
-            files = [file for file in files if file.is_file()]
-            if not files:
-                msg = f"{self.path.name}: models: there is no file '{text}' beside it"
-                raise ConfigError(msg)
-            found |= dict.fromkeys(files)
-        return list(found)
 
 
 def find_config(folder: Path, /) -> Path:
@@ -260,57 +96,8 @@ def _parsed(path: Path) -> dict[str, Any]:
         raise ConfigError(msg) from error
 
 
-_SECTIONS: dict[str, tuple[type, ...]] = {
-    "models": (str, list),
-    "check": (list,),
-    "data": (dict,),
-    "recipe": (dict,),
-    "run": (dict,),
-    "baseline": (str,),
-    "confidence": (int, float),
-    "waiver": (list,),
-}
-_DATA: dict[str, tuple[type, ...]] = {
-    "source": (str,),
-    "labels": (str,),
-    "class_map": (str,),
-    "limit": (int,),
-}
-_RECIPE: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("mean", "std"), (int, float, list)),
-    **dict.fromkeys(("range", "layout", "channel_order", "file", "input", "output"), (str,)),
-    "size": (int, list),
-}
-_RUN: dict[str, tuple[type, ...]] = {
-    "device": (str,),
-    **dict.fromkeys(("threads", "batch_size", "seed"), (int,)),
-}
-_CHECK: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("name", "metric", "better", "against", "inconclusive"), (str,)),
-    **dict.fromkeys(("min", "max", "tolerance"), (int, float, str)),
-    "baseline": (bool,),
-    "models": (str, list),
-    "limit": (int,),
-    "settings": (dict,),
-}
-_SETTINGS: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("radii", "bands", "wedges", "corruptions", "severities"), (list,)),
-    **dict.fromkeys(("clip", "restore_mean", "per_channel"), (bool,)),
-    **dict.fromkeys(("frequencies", "frequencies_per_ring", "max_epochs"), (int,)),
-    **dict.fromkeys(("steps", "restarts", "queries"), (int,)),
-    **dict.fromkeys(("l2_norm_per_channel", "step_size", "sparsity_weight"), (int, float)),
-    "epsilon": (int, float, str),
-    **dict.fromkeys(("method", "channels", "basis", "loss", "target", "phase"), (str,)),
-    **dict.fromkeys(("attack", "norm", "band", "preset"), (str,)),
-}
-_WAIVER: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("check", "model", "reason"), (str,)),
-    "expires": (dt.date,),
-}
-
-
 def _audit(path: Path, content: Mapping[str, Any]) -> Audit:
-    _known(content, _SECTIONS, "the file")
+    _known(content, tables.SECTIONS, "the file")
     models = _texts(content.get("models", ()))
     if not models:
         msg = 'models are missing; accepted is a list of files and globs, such as models = ["*.onnx"]'
@@ -328,7 +115,7 @@ def _audit(path: Path, content: Mapping[str, Any]) -> Audit:
     if not 0 < confidence < 1:
         msg = f"confidence is {confidence}; accepted are numbers between 0 and 1, such as 0.95"
         raise ConfigError(msg)
-    sections = {"data": _DATA, "recipe": _RECIPE, "run": _RUN}
+    sections = {"data": tables.DATA, "recipe": tables.RECIPE, "run": tables.RUN}
     for section, accepted in sections.items():
         _known(content.get(section, {}), accepted, f"[{section}]")
     measured = sorted({check.analysis for check in checks} - {"model", "filters"})
@@ -351,7 +138,7 @@ def _check(entry: Any, place: int) -> Check:
     where = f"check {place}"
     if isinstance(entry, dict) and isinstance(entry.get("name"), str):
         where += f" '{entry['name']}'"
-    _known(entry, _CHECK, where)
+    _known(entry, tables.CHECK, where)
     metric = entry.get("metric")
     if metric is None:
         msg = f"{where} names no metric; accepted are names such as accuracy, sensitivity.high_share, attack.robust_accuracy"
@@ -367,7 +154,9 @@ def _check(entry: Any, place: int) -> Check:
             msg = f"{where}: '{name}' is no setting of {analysis}{_close(name, ANALYSES[analysis])}; accepted are {accepted}"
             raise ConfigError(msg)
     _known(
-        settings, {name: _SETTINGS[name] for name in ANALYSES[analysis]}, f"{where}: settings of {analysis}"
+        settings,
+        {name: tables.SETTINGS[name] for name in ANALYSES[analysis]},
+        f"{where}: settings of {analysis}",
     )
     if "epsilon" in settings:
         settings["epsilon"] = _number(settings["epsilon"], f"{where}: epsilon")
@@ -412,7 +201,7 @@ def _limits(check: Check, where: str) -> None:
 
 def _waiver(entry: Any, place: int) -> Waiver:
     where = f"waiver {place}"
-    _known(entry, _WAIVER, where)
+    _known(entry, tables.WAIVER, where)
     missing = [name for name in ("check", "reason", "expires") if not entry.get(name)]
     if missing:
         msg = f"{where} lacks {', '.join(missing)}; a waiver names a check, a reason and the last day on which it counts"
@@ -425,7 +214,7 @@ def _waiver(entry: Any, place: int) -> Waiver:
     )
 
 
-def _known(content: Any, accepted: Mapping[str, tuple[type, ...]], where: str) -> None:
+def _known(content: Any, accepted: tables.Accepted, where: str) -> None:
     if not isinstance(content, dict):
         msg = f"{where} is a {type(content).__name__}; accepted is a table"
         raise ConfigError(msg)
@@ -476,10 +265,6 @@ def _texts(value: Any) -> tuple[str, ...]:
             msg = f"models hold {text!r}; accepted are file names and globs"
             raise ConfigError(msg)
     return texts
-
-
-def _is_glob(text: str) -> bool:
-    return any(mark in text for mark in "*?[")
 
 
 def _lines(path: Path, names: list[str]) -> dict[str, int]:
