@@ -181,7 +181,7 @@ def _of_images(
     xp = namespace(images)
     count, channels, height, width = images.shape
     shape = (height, width)
-    published = preset_of("karantzas", per_image=True)
+    published = preset_of("karantzas", per_image=False)
     cells = frequency_counts(shape)
     rows = np.arange(count)
     transformed = spectra(images)

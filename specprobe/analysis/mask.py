@@ -1,7 +1,7 @@
 """Which spatial frequencies are enough for a classifier: masks of the Fourier transform, learned from its gradient."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -10,15 +10,17 @@ from specprobe.analysis.input_gradients import Target, checked_source
 from specprobe.analysis.mask_data import CleanImages, clean_images
 from specprobe.analysis.mask_energy import angular_energy, radial_energy
 from specprobe.analysis.mask_evaluation import masked_predictions
-from specprobe.analysis.mask_individual import ImageMasks
+from specprobe.analysis.mask_individual_adam import AdamImageMasks
+from specprobe.analysis.mask_individual_trust import TrustRegionImageMasks
 from specprobe.analysis.mask_plane import centred
-from specprobe.analysis.mask_presets import Preset, preset_of
+from specprobe.analysis.mask_presets import Preset, TrustRegion, preset_of
 from specprobe.analysis.mask_result import FourierMask
 from specprobe.analysis.mask_shared import SharedMask
 from specprobe.analysis.mask_state import (
-    ImageMasksState,
+    AdamMasksState,
     MaskProgress,
     SharedMaskState,
+    TrustRegionMasksState,
     on_device,
     run_to_end,
 )
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from specprobe.analysis.mask_individual import ImageMasks
     from specprobe.arrays import Array
     from specprobe.protocols import DifferentiableClassifier, ImageSource
     from specprobe.streaming import Checkpoint
@@ -91,7 +94,7 @@ def fourier_mask(
         Share of the right images that a mask must leave right, by the class of the loss: the ratio of accuracies, or,
         of predicted classes, the share of predictions that stand. The sparsest mask of an epoch that does is the
         result, the last one in the preset ``"karantzas"``; where none does, the mask at the end. A mask for one image
-        must leave its prediction.
+        must leave its prediction, whatever is given here.
     batch_size : int
         Images run at once; with ``per_image``, images at work at once.
     limit : int, optional
@@ -133,8 +136,11 @@ def fourier_mask(
     d² = 0.1, so that an image that the mask breaks does not outweigh all others; λ is halved after an epoch whose
     mask keeps too little, and is raised by 1.25 again, up to its value, after one that keeps enough; ends when for 3
     epochs the density changes by at most a thousandth, or after 20 epochs. A fifth of the images, drawn from ``seed``,
-    are held out from the gradient, and tell whether the mask fits others. A mask for one image: λ stays as it is; ends
-    when for 20 steps the prediction stands and the density changes by at most a thousandth, or after 1000 steps.
+    are held out from the gradient, and tell whether the mask fits others. A mask for one image: the loss is taken to be
+    linear in the mask within a trust region, which grows and shrinks with how true that was, and the objective is
+    minimised there, see :mod:`specprobe.analysis.mask_trust_region`; the result is the mask of lowest objective under
+    which the prediction stands; ends when, twice in succession from the first radius, no step lowers the objective by
+    two thousandths of the mask's price, or after 1000 steps.
 
     References
     ----------
@@ -142,7 +148,7 @@ def fourier_mask(
        robustness and generalization of artificial neural networks through Fourier masks, Frontiers in Artificial
        Intelligence 5 (2022), 890016. arXiv:2203.08822
     """
-    chosen = _chosen(preset, per_image, sparsity_weight, max_epochs)
+    chosen = _chosen(preset_of(preset, per_image=per_image), sparsity_weight, max_epochs)
     if not 0 <= agreement <= 1:
         msg = f"agreement is {agreement}; accepted are numbers from 0 to 1, such as 0.99"
         raise ValueError(msg)
@@ -164,34 +170,28 @@ def fourier_mask(
         "max_epochs": chosen.max_epochs,
         "confidence": confidence,
     }
-    if per_image:
-        each = ImageMasks(
-            classifier=classifier,
-            images=clean,
-            preset=chosen,
-            per_channel=per_channel,
-            batch_size=batch_size,
-        )
-        learned = _learned_each(each, checkpoint, progress)
-    else:
-        one = SharedMask(
-            classifier=classifier,
-            images=clean,
-            preset=chosen,
-            per_channel=per_channel,
-            seed=seed,
-            goal=agreement,
-            batch_size=batch_size,
-        )
-        learned = _learned_one(one, checkpoint, progress)
+    common: dict[str, Any] = {
+        "classifier": classifier,
+        "images": clean,
+        "preset": chosen,
+        "per_channel": per_channel,
+        "batch_size": batch_size,
+    }
+    learned = (
+        _learned_each(common, checkpoint, progress)
+        if per_image
+        else _learned_one(SharedMask(**common, seed=seed, goal=agreement), checkpoint, progress)
+    )
     result = _result(classifier, clean, learned, settings, batch_size=batch_size)
     if checkpoint is not None:
         checkpoint.clear()
     return result
 
 
-def _chosen(name: str, per_image: bool, sparsity_weight: float | None, max_epochs: int | None) -> Preset:
-    preset = preset_of(name, per_image=per_image)
+_Settings = TypeVar("_Settings", bound=Preset | TrustRegion)
+
+
+def _chosen(preset: _Settings, sparsity_weight: float | None, max_epochs: int | None) -> _Settings:
     if sparsity_weight is not None and not 0 < sparsity_weight < np.inf:
         msg = f"sparsity_weight is {sparsity_weight}; accepted are numbers above 0, such as {preset.sparsity_weight}"
         raise ValueError(msg)
@@ -242,15 +242,21 @@ def _learned_one(
 
 
 def _learned_each(
-    task: ImageMasks, checkpoint: "Checkpoint | None", progress: "Callable[[MaskProgress], None] | None"
+    task: dict[str, Any],
+    checkpoint: "Checkpoint | None",
+    progress: "Callable[[MaskProgress], None] | None",
 ) -> _Learned:
-    example = task.images.take(np.arange(1))
-    state = _resumed(checkpoint, ImageMasksState, example) or task.begin(example)
+    trusted = isinstance(task["preset"], TrustRegion)
+    kind: type[Any] = TrustRegionMasksState if trusted else AdamMasksState
+    learner: type[ImageMasks[Any, Any]] = TrustRegionImageMasks if trusted else AdamImageMasks
+    each = learner(**task)
+    example = each.images.take(np.arange(1))
+    state = _resumed(checkpoint, kind, example) or each.begin(example)
     end = run_to_end(
         state,
-        task.advance,
+        each.advance,
         checkpoint=checkpoint,
-        progress=None if progress is None else lambda at: progress(task.progress(at)),
+        progress=None if progress is None else lambda at: progress(each.progress(at)),
     )
     return _Learned(
         end.masks,

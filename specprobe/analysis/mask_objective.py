@@ -14,7 +14,7 @@ from specprobe.errors import InvalidNumbers
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from specprobe.analysis.mask_presets import Preset
+    from specprobe.analysis.mask_presets import Preset, TrustRegion
     from specprobe.protocols import DifferentiableClassifier
 
 __all__ = ["Measured", "check_finite", "invariance", "measure"]
@@ -26,7 +26,7 @@ class Measured(NamedTuple):
     Attributes
     ----------
     gradient : array, shape (N, 1 or C, F)
-        Of each image's invariance with respect to each cell of its mask; on the device, float64.
+        Of ``change`` with respect to each cell of the image's mask; on the device, float64.
     change : numpy.ndarray of float64, shape (N,)
         By how much the mask changes the loss, in nats.
     predicted : numpy.ndarray of int64, shape (N,)
@@ -37,32 +37,47 @@ class Measured(NamedTuple):
     change: "NDArray[np.float64]"
     predicted: "NDArray[np.int64]"
 
+    def gradient_of_invariance(self, preset: "Preset", /) -> Array:
+        """Gradient of each image's ``φ(change)``.
 
-def invariance(
-    change: "NDArray[np.float64]", preset: "Preset", /
-) -> "tuple[NDArray[np.float64], NDArray[np.float64]]":
-    """``exp(d²)`` and its derivative, bounded.
+        Parameters
+        ----------
+        preset : Preset
+            With the exponent's limit.
+
+        Returns
+        -------
+        array, shape (N, 1 or C, F)
+            With respect to each cell of its mask; on the device, float64.
+        """
+        _, slope = invariance(self.change, preset)
+        return self.gradient * like(slope[:, None, None], self.gradient)
+
+
+def invariance(change: Array, preset: "Preset | TrustRegion", /) -> tuple[Array, Array]:
+    """``φ(d) = exp(d²)`` and its derivative, bounded.
 
     Parameters
     ----------
-    change : numpy.ndarray of float64, shape (N,)
-        d: loss under the mask minus loss without, in nats.
-    preset : Preset
+    change : array
+        d: loss under the mask minus loss without, in nats; of any library and shape.
+    preset : Preset or TrustRegion
         With the exponent's limit.
 
     Returns
     -------
-    value : numpy.ndarray of float64, shape (N,)
+    value : array
         ``exp(d²)``; beyond the limit L, at ``|d| > √L``, its tangent there (``linear``) or ``exp(L)`` (``constant``).
-    slope : numpy.ndarray of float64, shape (N,)
+    slope : array
         ``exp(d²) · 2 d``; beyond the limit its value there (``linear``), or ``exp(L) · 2 d`` (``constant``).
     """
-    limit, size = preset.exponent_limit, np.abs(change)
-    value = np.exp(np.minimum(change**2, limit))
-    within = size if preset.beyond == "constant" else np.minimum(size, math.sqrt(limit))
-    slope = value * 2 * within * np.sign(change)
+    xp = namespace(change)
+    limit, size = preset.exponent_limit, xp.abs(change)
+    value = xp.exp(xp.clip(change * change, 0, limit))
+    within = size if preset.beyond == "constant" else xp.clip(size, 0, math.sqrt(limit))
+    slope = value * 2 * within * xp.sign(change)
     if preset.beyond == "linear":
-        value = value + np.abs(slope) * np.maximum(size - math.sqrt(limit), 0)
+        value = value + xp.abs(slope) * (size - within)
     return value, slope
 
 
@@ -72,14 +87,13 @@ def measure(
     classes: "NDArray[np.int64]",
     clean_losses: "NDArray[np.float64]",
     values: Array,
-    preset: "Preset",
     /,
     *,
     index: "NDArray[np.int64]",
     per_channel: bool,
     batch_size: int,
 ) -> Measured:
-    """Gradient of the invariance of each image with respect to its mask.
+    """Change of each image's loss under a mask, and its gradient with respect to the mask.
 
     Parameters
     ----------
@@ -93,8 +107,6 @@ def measure(
         Without a mask, in nats.
     values : array, shape (1 or N, 1 or C, F)
         Parameters of the masks, on the device of the images.
-    preset : Preset
-        With the exponent's limit.
     index : numpy.ndarray of int64, shape (N,)
         Places in the source, for messages.
     per_channel : bool
@@ -123,13 +135,11 @@ def measure(
         logits, _, d_images = logits_and_gradient(classifier, masked, like(classes[rows], masked))
         check_finite(logits, index[rows])
         change = cross_entropy(logits, classes[rows]) - clean_losses[rows]
-        _, slope = invariance(change, preset)
         by_image = mask_gradients(transformed, d_images, shape=shape, per_channel=per_channel)
         xp = namespace(by_image)
         check_finite(xp.sum(by_image, axis=-1), index[rows], what="input gradient")
-        gradient = by_image * like(slope[:, None, None], by_image)
         predicted = to_host(namespace(logits).argmax(logits, axis=1)).astype(np.int64)
-        parts.append(Measured(gradient, change, predicted))
+        parts.append(Measured(by_image, change, predicted))
     if len(parts) == 1:
         return parts[0]
     gradients, changes, predictions = zip(*parts, strict=True)

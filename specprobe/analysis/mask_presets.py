@@ -1,14 +1,14 @@
 """Hyper-parameters of learning a Fourier mask: the published ones, and ours."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, overload
 
-__all__ = ["PRESETS", "Preset", "preset_of"]
+__all__ = ["PRESETS", "Preset", "TrustRegion", "preset_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
-    """How a mask is learned. An epoch of a mask of one image is one step.
+    """How a mask is learned by Adam. An epoch of a mask of one image is one step.
 
     Attributes
     ----------
@@ -83,6 +83,48 @@ class Preset:
     keep: Literal["last", "sparsest"]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustRegion:
+    """How masks of single images are learned, see :mod:`specprobe.analysis.mask_trust_region`.
+
+    Attributes
+    ----------
+    name : str
+        Of the preset.
+    sparsity_weight : float
+        λ of the objective ``invariance + λ · ‖M‖₁ / (H · W)``.
+    exponent_limit : float
+        The invariance of an image is ``exp(d²)`` up to this d², d being the change of its loss in nats.
+    beyond : {"constant", "linear"}
+        As of :class:`Preset`.
+    max_epochs : int
+        Steps, each of one gradient, after which learning ends in any case.
+    radius : float
+        By which a value of a mask may move in the first step.
+    grow, shrink : float
+        Factors of the radius after a step that lowers the objective by nearly what the model of it says, and after one
+        that does so by far less, or not at all.
+    smallest_radius : float
+        Below it a mask has settled.
+    memory : float
+        Weight of a running mean of the objective, against which a step is held, from a step to the next.
+    tolerance : float
+        Decrease of the objective, in units of the mask's price ``λ · density``, that is none.
+    """
+
+    name: str
+    sparsity_weight: float
+    exponent_limit: float
+    beyond: Literal["constant", "linear"]
+    max_epochs: int
+    radius: float
+    grow: float
+    shrink: float
+    smallest_radius: float
+    memory: float
+    tolerance: float
+
+
 _PUBLISHED = {
     "name": "karantzas",
     "schedule": "one-cycle",
@@ -93,18 +135,10 @@ _PUBLISHED = {
     "images_per_step": 1,
     "keep": "last",
 }
-_OURS = {
-    "name": "default",
-    "schedule": "cosine",
-    "second_decay": 0.95,
-    "proximal": True,
-    "exponent_limit": 0.1,  # |d| = 0.32 nats: one image that the mask breaks must not stop all others
-    "beyond": "linear",
-    "density_relative": True,
-    "keep": "sparsest",
-}
+_LIMIT = 0.1
+"""|d| = 0.32 nats: one image that the mask breaks must not stop all others."""
 
-PRESETS: dict[tuple[str, bool], Preset] = {
+PRESETS: dict[tuple[str, bool], Preset | TrustRegion] = {
     ("karantzas", False): Preset(
         **_PUBLISHED,  # type: ignore[arg-type]
         sparsity_weight=0.2,
@@ -125,7 +159,14 @@ PRESETS: dict[tuple[str, bool], Preset] = {
         invariance_tolerance=1e-6,
     ),
     ("default", False): Preset(
-        **_OURS,  # type: ignore[arg-type]
+        name="default",
+        schedule="cosine",
+        second_decay=0.95,
+        proximal=True,
+        exponent_limit=_LIMIT,
+        beyond="linear",
+        density_relative=True,
+        keep="sparsest",
         sparsity_weight=0.2,
         images_per_step=32,
         steps_per_epoch=40,
@@ -138,21 +179,32 @@ PRESETS: dict[tuple[str, bool], Preset] = {
         settled=0.01,
         density_tolerance=1e-3,
     ),
-    ("default", True): Preset(
-        **_OURS,  # type: ignore[arg-type]
+    ("default", True): TrustRegion(
+        name="default",
         sparsity_weight=0.07,
-        images_per_step=1,
+        exponent_limit=_LIMIT,
+        beyond="linear",
         max_epochs=1000,
-        learning_rate=0.1,
-        warm_up=0.02,
-        patience=20,
-        density_tolerance=1e-3,
+        radius=0.1,
+        grow=2.0,
+        shrink=0.5,
+        smallest_radius=1e-3,
+        memory=0.7,
+        tolerance=2e-3,
     ),
 }
 """By name, and whether each image has a mask of its own."""
 
 
-def preset_of(name: str, /, *, per_image: bool) -> Preset:
+@overload
+def preset_of(name: str, /, *, per_image: Literal[False]) -> Preset: ...
+
+
+@overload
+def preset_of(name: str, /, *, per_image: bool) -> Preset | TrustRegion: ...
+
+
+def preset_of(name: str, /, *, per_image: bool) -> Preset | TrustRegion:
     """Hyper-parameters by name.
 
     Parameters
@@ -164,8 +216,8 @@ def preset_of(name: str, /, *, per_image: bool) -> Preset:
 
     Returns
     -------
-    Preset
-        Frozen.
+    Preset or TrustRegion
+        Frozen; the latter for ours with a mask for each image.
 
     Raises
     ------

@@ -147,16 +147,16 @@ class SharedMask:
             self.images.classes[index],
             self.images.losses[index],
             state.values,
-            preset,
             index=index,
             per_channel=self.per_channel,
             batch_size=self.batch_size,
         )
         done = state.epoch * self.steps + state.step
         planned = (preset.scheduled_epochs or preset.max_epochs) * (preset.scheduled_steps or self.steps)
+        gradient = found.gradient_of_invariance(preset)
         values, moments = descend(
             state.values,
-            namespace(found.gradient).mean(found.gradient, axis=0, keepdims=True),
+            namespace(gradient).mean(gradient, axis=0, keepdims=True),
             Moments(state.first, state.second),
             state.weight / self._cells,
             step=done,

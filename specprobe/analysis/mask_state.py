@@ -14,7 +14,15 @@ if TYPE_CHECKING:
 
     from specprobe.streaming import Checkpoint
 
-__all__ = ["ImageMasksState", "MaskProgress", "SharedMaskState", "on_device", "run_to_end"]
+__all__ = [
+    "AdamMasksState",
+    "ImageMasksState",
+    "MaskProgress",
+    "SharedMaskState",
+    "TrustRegionMasksState",
+    "on_device",
+    "run_to_end",
+]
 
 
 class MaskProgress(NamedTuple):
@@ -91,17 +99,9 @@ class ImageMasksState:
     step : int
         Steps that these have done.
     rows : numpy.ndarray of int64, shape (n,)
-        Those of them that are not done, from ``start``; the arrays below are theirs.
-    values, first, second : array, shape (n, 1 or C, F), float64
-        Masks and Adam's moments; on the device.
-    best : array, shape (n, 1 or C, F), float64
-        Masks that would be kept now; on the device.
-    best_density : numpy.ndarray of float64, shape (n,)
-        Infinite where there is none.
-    density, invariance : numpy.ndarray of float64, shape (n,)
-        At the step before.
-    unchanged : numpy.ndarray of int64, shape (n,)
-        Consecutive steps that the stop rule counts.
+        Those of them that are not done, from ``start``; the arrays of subclasses are theirs, too.
+    values : array, shape (n, 1 or C, F), float64
+        Masks; on the device.
     masks : numpy.ndarray, shape (N, 1 or C, F), float32
         Those of images that are done.
     image_density : numpy.ndarray of float64, shape (N,)
@@ -114,20 +114,11 @@ class ImageMasksState:
         Whether there is nothing left to do.
     """
 
-    kind: ClassVar[str] = "image_masks_state"
-
     start: int
     stop: int
     step: int = 0
     rows: "NDArray[np.int64]"
     values: Array
-    first: Array
-    second: Array
-    best: Array
-    best_density: "NDArray[np.float64]"
-    density: "NDArray[np.float64]"
-    invariance: "NDArray[np.float64]"
-    unchanged: "NDArray[np.int64]"
     masks: "NDArray[np.float32]"
     image_density: "NDArray[np.float64]"
     image_steps: "NDArray[np.int64]"
@@ -135,11 +126,83 @@ class ImageMasksState:
     finished: bool = False
 
 
-State = TypeVar("State", SharedMaskState, ImageMasksState)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AdamMasksState(ImageMasksState):
+    """Learning by Adam.
 
-_ON_DEVICE = {
+    Attributes
+    ----------
+    first, second : array, shape (n, 1 or C, F), float64
+        Adam's moments; on the device.
+    kept : array, shape (n, 1 or C, F), float64
+        The last masks that left the prediction as it is; on the device.
+    has_kept : numpy.ndarray of bool, shape (n,)
+        Whether there is one.
+    density, invariance : numpy.ndarray of float64, shape (n,)
+        At the step before.
+    unchanged : numpy.ndarray of int64, shape (n,)
+        Consecutive steps that the stop rule counts.
+    """
+
+    kind: ClassVar[str] = "adam_masks_state"
+
+    first: Array
+    second: Array
+    kept: Array
+    has_kept: "NDArray[np.bool_]"
+    density: "NDArray[np.float64]"
+    invariance: "NDArray[np.float64]"
+    unchanged: "NDArray[np.int64]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TrustRegionMasksState(ImageMasksState):
+    """Learning by steps within a trust region.
+
+    Attributes
+    ----------
+    gradient : array, shape (n, 1 or C, F), float64
+        Of the change of the loss at ``values``, the masks taken last; on the device.
+    trial : array, shape (n, 1 or C, F), float64
+        Masks to be tried; on the device.
+    best : array, shape (n, 1 or C, F), float64
+        Masks of lowest objective that leave the prediction as it is; on the device.
+    best_objective : numpy.ndarray of float64, shape (n,)
+        There; infinite where there is none.
+    change : numpy.ndarray of float64, shape (n,)
+        Of the loss at ``values``, in nats.
+    reference : numpy.ndarray of float64, shape (n,)
+        Running mean of the objectives of masks taken; infinite before the first.
+    remembered : numpy.ndarray of float64, shape (n,)
+        Weight of that mean.
+    expected : numpy.ndarray of float64, shape (n,)
+        Decrease of the objective at ``trial``, if the loss is linear.
+    radius : numpy.ndarray of float64, shape (n,)
+        By which a value may move.
+    settled : numpy.ndarray of float64, shape (n,)
+        ``best_objective`` where the mask last settled; infinite before.
+    """
+
+    kind: ClassVar[str] = "trust_region_masks_state"
+
+    gradient: Array
+    trial: Array
+    best: Array
+    best_objective: "NDArray[np.float64]"
+    change: "NDArray[np.float64]"
+    reference: "NDArray[np.float64]"
+    remembered: "NDArray[np.float64]"
+    expected: "NDArray[np.float64]"
+    radius: "NDArray[np.float64]"
+    settled: "NDArray[np.float64]"
+
+
+State = TypeVar("State", SharedMaskState, AdamMasksState, TrustRegionMasksState)
+
+_ON_DEVICE: dict[type, tuple[str, ...]] = {
     SharedMaskState: ("values", "first", "second"),
-    ImageMasksState: ("values", "first", "second", "best"),
+    AdamMasksState: ("values", "first", "second", "kept"),
+    TrustRegionMasksState: ("values", "gradient", "trial", "best"),
 }
 
 
@@ -148,14 +211,14 @@ def on_device(state: State, images: Array, /) -> State:
 
     Parameters
     ----------
-    state : SharedMaskState or ImageMasksState
+    state : SharedMaskState, AdamMasksState or TrustRegionMasksState
         With arrays of NumPy.
     images : array
         Names library and device.
 
     Returns
     -------
-    SharedMaskState or ImageMasksState
+    SharedMaskState, AdamMasksState or TrustRegionMasksState
         Equal.
     """
     return replace(
@@ -175,7 +238,7 @@ def run_to_end(
 
     Parameters
     ----------
-    state : SharedMaskState or ImageMasksState
+    state : SharedMaskState, AdamMasksState or TrustRegionMasksState
         To begin with.
     advance : callable
         From a state to the next one, a step later; what it returns depends on the state alone.
@@ -187,7 +250,7 @@ def run_to_end(
 
     Returns
     -------
-    SharedMaskState or ImageMasksState
+    SharedMaskState, AdamMasksState or TrustRegionMasksState
         Finished.
 
     Raises

@@ -1,0 +1,105 @@
+"""A mask for each image by steps within a trust region."""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from specprobe.analysis.mask_individual import ImageMasks
+from specprobe.analysis.mask_objective import invariance
+from specprobe.analysis.mask_presets import TrustRegion
+from specprobe.analysis.mask_state import TrustRegionMasksState
+from specprobe.analysis.mask_trust_region import next_radius, trial
+from specprobe.arrays import like, namespace
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from specprobe.arrays import Array
+
+__all__ = ["TrustRegionImageMasks"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustRegionImageMasks(ImageMasks[TrustRegionMasksState, TrustRegion]):
+    """The result is the mask of lowest objective of all that were tried and leave the prediction as it is.
+
+    Steps themselves may change the prediction, since the way to a sparse mask that keeps it often leads over some that
+    do not. They are taken where the objective falls below a running mean of what it was [1]_, which lets them cross the
+    kinks of networks with ReLU, in which descent at any step ends early. A mask that has settled is tried once more from
+    the first radius; one that settles again where it was is done.
+
+    References
+    ----------
+    .. [1] H. Zhang, W. W. Hager, A nonmonotone line search technique and its application to unconstrained optimization,
+       SIAM Journal on Optimization 14 (2004), 1043-1056.
+    """
+
+    def begin(self, example: "Array", /) -> TrustRegionMasksState:
+        """Masks of ones, not yet looked at."""
+        return TrustRegionMasksState(**self.images_from(0, example), **self.none_done())
+
+    def advance(self, state: TrustRegionMasksState, /) -> TrustRegionMasksState:
+        """Look at the masks that are to be tried, take them or not, and find the next ones."""
+        preset, xp = self.preset, namespace(state.values)
+        found = self.measure(state, state.trial)
+        price = preset.sparsity_weight * self.densities(state.trial)
+        objective = invariance(found.change, preset)[0] + price
+        better = (objective < state.best_objective) & (
+            found.predicted == self.images.predicted[state.start + state.rows]
+        )
+        best = xp.where(_by_image(better, state.values), state.trial, state.best)
+        best_objective = np.where(better, objective, state.best_objective)
+
+        taken, radius = objective < state.reference, state.radius
+        if state.step:
+            radius = next_radius(radius, state.reference - objective, state.expected, preset)
+        values = xp.where(_by_image(taken, state.values), state.trial, state.values)
+        gradient = xp.where(_by_image(taken, state.values), found.gradient, state.gradient)
+        change = np.where(taken, found.change, state.change)
+        remembered = preset.memory * state.remembered
+        mean = objective if not state.step else (remembered * state.reference + objective) / (remembered + 1)
+
+        following = trial(values, gradient, change, radius, preset, shape=self.shape)
+        tolerance = preset.tolerance * preset.sparsity_weight * self.densities(values)
+        still = (following.expected <= tolerance) | (radius < preset.smallest_radius)
+        converged = still & (state.settled - best_objective <= tolerance)
+        again = still & ~converged
+        if again.any():
+            radius = np.where(again, preset.radius, radius)
+            following = trial(values, gradient, change, radius, preset, shape=self.shape)
+        later = replace(
+            state,
+            step=state.step + 1,
+            values=values,
+            gradient=gradient,
+            trial=following.values,
+            best=best,
+            best_objective=best_objective,
+            change=change,
+            reference=np.where(taken, mean, state.reference),
+            remembered=np.where(taken, remembered + 1, state.remembered),
+            expected=following.expected,
+            radius=radius,
+            settled=np.where(again, best_objective, state.settled),
+        )
+        return self.leave(later, best, converged | (later.step >= preset.max_epochs), converged)
+
+    def _fresh(self, ones: "Array") -> dict[str, Any]:
+        count = ones.shape[0]
+        return {
+            "gradient": namespace(ones).zeros_like(ones),
+            "trial": ones,
+            "best": ones,
+            "best_objective": np.full(count, np.inf),
+            "change": np.zeros(count),
+            "reference": np.full(count, np.inf),
+            "remembered": np.zeros(count),
+            "expected": np.zeros(count),
+            "radius": np.full(count, self.preset.radius),
+            "settled": np.full(count, np.inf),
+        }
+
+
+def _by_image(chosen: "NDArray[np.bool_]", values: "Array") -> "Array":
+    return like(chosen[:, None, None], values)
