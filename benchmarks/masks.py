@@ -3,15 +3,19 @@
 python benchmarks/masks.py [MODEL.onnx DATA.npz --mean ... --std ...] [--images 200] [--own-images 10]
 
 On ``models/digits``, ``models/bands`` and MODEL. Both presets learn one mask for all images, then a mask for each of a
-few; both must leave 99 % of the right images right. Of the masks for all images, counted are images classified and
-differentiated until an epoch of ours ends with such a mask that is as sparse as the published preset's; masks of images
-are compared where both presets end. The bar is the project's own.
+few; both must leave 99 % of the right images right, and the masks of images every prediction. Of the masks for all
+images, counted are images classified and differentiated until an epoch of ours ends with such a mask that is as sparse
+as the published preset's. Masks of images are compared where both presets end: ours have to be as sparse, all together.
+Where the published rule ends no mask, that costs 20 000 gradients: the median over the images that it does end stands
+beside the ratio of sums. The bar is the project's own.
 """
 
 import argparse
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 import specprobe
 from specprobe.recipe import Preprocessing
@@ -38,8 +42,8 @@ def main() -> None:
     parser.add_argument("data", nargs="?", type=Path)
     parser.add_argument("--mean", type=float, nargs="*", default=[0.0])
     parser.add_argument("--std", type=float, nargs="*", default=[1.0])
-    parser.add_argument("--images", type=int, default=200)
-    parser.add_argument("--own-images", type=int, default=10, help="that get masks of their own; 0 for none")
+    parser.add_argument("--images", type=int, default=200, help="that share a mask; 0 for none")
+    parser.add_argument("--own-images", type=int, default=20, help="that get masks of their own; 0 for none")
     parser.add_argument("--threads", type=int, default=2)
     chosen = parser.parse_args()
     if (chosen.model is None) != (chosen.data is None):
@@ -52,7 +56,8 @@ def main() -> None:
         f"{'accuracy':>8s} {'masked':>7s} {'agree':>6s}  gradients to that sparsity"
     )
     for name, network, images in _cases(chosen):
-        compared(name, network, images, limit=chosen.images)
+        if chosen.images:
+            compared(name, network, images, limit=chosen.images)
         if chosen.own_images:
             compared(name, network, images, limit=chosen.own_images, per_image=True)
 
@@ -96,10 +101,8 @@ def compared(name: str, network: "Network", images: "ImageSource", /, **options:
 
 def verdict(published: "FourierMask", ours: "FourierMask", /) -> str:
     """Gradients to the published sparsity over the published preset's, and whether that is few enough."""
-    if ours.per_image:  # both have settled, each to its own tolerance
-        ratio = ours.gradient_evaluations / published.gradient_evaluations
-        sparsity = ours.density / max(published.density, 1e-9)
-        return f"{ratio:.3f} of the gradients, {sparsity:.3f} of the density (no bar)"
+    if ours.per_image:
+        return _of_images(published, ours)
     for epoch, (density, _, _, kept, _) in enumerate(ours.history, start=1):
         if density is not None and kept is not None and density <= published.density and kept >= GOAL:
             reached = ours.gradient_evaluations * epoch // len(ours.history)
@@ -107,6 +110,21 @@ def verdict(published: "FourierMask", ours: "FourierMask", /) -> str:
             held = "holds" if ratio <= BAR else "fails"
             return f"{reached} / {published.gradient_evaluations} = {ratio:.3f} (at most {BAR:g}: {held})"
     return "not reached: fails"
+
+
+def _of_images(published: "FourierMask", ours: "FourierMask") -> str:
+    """The same of masks of images, at the end of both."""
+    ratio = ours.gradient_evaluations / published.gradient_evaluations
+    assert ours.image_gradients is not None
+    assert published.image_gradients is not None
+    ended = published.image_converged
+    each = np.median((ours.image_gradients / published.image_gradients)[ended])
+    as_sparse = ours.density <= published.density and ours.agreement >= published.agreement
+    held = "holds" if as_sparse and max(ratio, each) <= BAR else "fails"
+    return (
+        f"{ratio:.3f}, median of {int(np.count_nonzero(ended))} images {each:.3f} (at most {BAR:g}: {held}), "
+        f"{ours.density / published.density:.3f} of the density"
+    )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import numpy as np
 
 from specprobe.analysis.moments import Moments
 from specprobe.analysis.per_image import join, same
-from specprobe.errors import InputMismatch
+from specprobe.analysis.settings import check_same_settings
 from specprobe.findings import Finding
 from specprobe.intervals import CONFIDENCE, mean_interval, wilson_interval
 from specprobe.results import finite
@@ -207,11 +207,7 @@ class BandReplacement:
         InputMismatch
             If the settings differ.
         """
-        for name in _SETTINGS:
-            mine, its = getattr(self, name), getattr(other, name)
-            if mine != its:
-                msg = f"{name} is {mine} here and {its} there; accepted are results of the same settings"
-                raise InputMismatch(msg)
+        check_same_settings(self, other, _SETTINGS)
         changed: dict[str, Any] = {
             name: getattr(self, name) + getattr(other, name) for name in (*_COUNTS, *_BY_RADIUS)
         }

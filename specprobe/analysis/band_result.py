@@ -11,7 +11,7 @@ from specprobe.analysis.band_document import band_document, band_fields
 from specprobe.analysis.band_filters import PassFilters
 from specprobe.analysis.per_image import join, same
 from specprobe.analysis.saturation import Saturation, saturation
-from specprobe.errors import InputMismatch
+from specprobe.analysis.settings import check_same_settings
 from specprobe.findings import Finding
 from specprobe.intervals import CONFIDENCE
 
@@ -217,11 +217,7 @@ class BandAccuracy:
         InputMismatch
             If the settings differ.
         """
-        for name in _SETTINGS:
-            mine, its = getattr(self, name), getattr(other, name)
-            if mine != its:
-                msg = f"{name} is {mine} here and {its} there; accepted are results of the same filters"
-                raise InputMismatch(msg)
+        check_same_settings(self, other, _SETTINGS)
         images = self.images + other.images
         mean, std = _pooled(self, other)
         labels = np.union1d(self.class_labels, other.class_labels)

@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 from specprobe.analysis.accuracy import Accuracy, chance_findings
 from specprobe.analysis.moments import Moments
 from specprobe.analysis.per_image import join, same
-from specprobe.errors import InputMismatch
+from specprobe.analysis.settings import check_same_settings
 from specprobe.findings import Finding
 from specprobe.intervals import CONFIDENCE, mean_interval, wilson_interval
 from specprobe.results import finite
@@ -192,10 +192,7 @@ class CorruptionAccuracy:
         InputMismatch
             If the settings differ.
         """
-        for name in (*_SETTINGS, "confidence"):
-            if getattr(self, name) != getattr(other, name):
-                msg = f"{name} {getattr(self, name)} and {getattr(other, name)} cannot be merged"
-                raise InputMismatch(msg)
+        check_same_settings(self, other, (*_SETTINGS, "confidence"))
         images = self.images + other.images
         clean = self.clean.merge(other.clean)
         mean, std = _pooled(self, other)

@@ -11,6 +11,7 @@ from specprobe.analysis.frequency_shortcuts_moments import merged_moments
 from specprobe.analysis.frequency_shortcuts_patches import Patches
 from specprobe.analysis.heatmap_first_order import rank_correlation, rank_correlation_interval
 from specprobe.analysis.per_image import join, same
+from specprobe.analysis.settings import check_same_settings
 from specprobe.errors import InputMismatch
 from specprobe.findings import Finding
 from specprobe.intervals import CONFIDENCE, mean_interval
@@ -258,11 +259,7 @@ class FrequencyDeletion:
         InputMismatch
             If the settings differ, or only one of both has an exact or a first-order increase.
         """
-        for name in _SETTINGS:
-            mine, its = getattr(self, name), getattr(other, name)
-            if mine != its:
-                msg = f"{name} is {mine} here and {its} there; accepted are results of the same settings"
-                raise InputMismatch(msg)
+        check_same_settings(self, other, _SETTINGS)
         labels = np.union1d(self.class_labels, other.class_labels)
         changed: dict[str, Any] = {}
         for name in _ESTIMATES:

@@ -9,6 +9,7 @@ import numpy as np
 from specprobe.analysis.frequency_shortcuts_moments import merged_moments
 from specprobe.analysis.moments import moments
 from specprobe.analysis.per_image import join, same
+from specprobe.analysis.settings import check_same_settings
 from specprobe.analysis.source import read
 from specprobe.arrays import Array, like, namespace, to_host
 from specprobe.errors import DataError, InputMismatch
@@ -146,11 +147,7 @@ class ClassSpectra:
         InputMismatch
             If the sizes of the images or the confidences differ.
         """
-        for name in ("image_size", "confidence"):
-            mine, its = getattr(self, name), getattr(other, name)
-            if mine != its:
-                msg = f"{name} is {mine} here and {its} there; accepted are results of the same settings"
-                raise InputMismatch(msg)
+        check_same_settings(self, other, ("image_size", "confidence"))
         labels = np.union1d(self.class_labels, other.class_labels)
         changed: dict[str, Any] = {"magnitude": None, "magnitude_std": None}
         for name in ("ring_magnitude", "magnitude"):

@@ -9,6 +9,7 @@ from specprobe.analysis.heatmap_document import ACCURACY_FIELDS, SETTINGS
 from specprobe.analysis.heatmap_rings import RING_MAPS, cells_by_ring, spreads
 from specprobe.analysis.moments import Moments
 from specprobe.analysis.per_image import join, same
+from specprobe.analysis.settings import check_same_settings
 from specprobe.errors import InputMismatch
 from specprobe.spectral.grid import frequency_index
 
@@ -50,7 +51,7 @@ def merged(first: "FourierHeatmap", second: "FourierHeatmap", /) -> "FourierHeat
     InputMismatch
         If the settings differ.
     """
-    _check_settings(first, second)
+    check_same_settings(first, second, (*SETTINGS, "layers"))
     if not np.array_equal(first.evaluated, second.evaluated) or (first.flips is None) != (
         second.flips is None
     ):
@@ -105,7 +106,7 @@ def joined(first: "FourierHeatmap", second: "FourierHeatmap", /) -> "FourierHeat
     InputMismatch
         If images or settings differ, or frequencies do not.
     """
-    _check_settings(first, second)
+    check_same_settings(first, second, (*SETTINGS, "layers"))
     if not (same(first.image_digest, second.image_digest) and first.clean_errors == second.clean_errors):
         msg = "the results are of different images; accepted are those of the same ones"
         raise InputMismatch(msg)
@@ -137,14 +138,6 @@ def joined(first: "FourierHeatmap", second: "FourierHeatmap", /) -> "FourierHeat
         stds = spreads(by_ring, rings[0] + rings[1], shape)
         changed |= {f"ring_{name}_std": stds[0], f"band_{name}_std": stds[1]}
     return replace(first, **changed)
-
-
-def _check_settings(first: "FourierHeatmap", second: "FourierHeatmap") -> None:
-    for name in (*SETTINGS, "layers"):
-        mine, its = getattr(first, name), getattr(second, name)
-        if mine != its:
-            msg = f"{name} is {mine} here and {its} there; accepted are results of the same settings"
-            raise InputMismatch(msg)
 
 
 def _moments(result: "FourierHeatmap", mean: str, std: str) -> Moments:

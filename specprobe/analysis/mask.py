@@ -270,6 +270,7 @@ def _learned_each(
             "history": (),
             "image_density": end.image_density,
             "image_converged": end.image_converged,
+            "image_gradients": end.image_steps,
         },
     )
 

@@ -26,6 +26,7 @@ _ARRAYS = (
     "image_complement_agrees",
     "image_density",
     "image_converged",
+    "image_gradients",
     "image_digest",
 )
 _COUNTS = (
@@ -105,6 +106,8 @@ class FourierMask:
         Of masks of images.
     image_converged : numpy.ndarray of bool, shape (images,), or None
         Likewise: whether the stop rule ended it.
+    image_gradients : numpy.ndarray of int64, shape (images,), or None
+        Likewise: how many it took.
     image_digest : numpy.ndarray of uint8, shape (images, 16), or None
         Which image it was.
     """
@@ -153,6 +156,7 @@ class FourierMask:
     image_complement_agrees: "NDArray[np.bool_] | None" = None
     image_density: "NDArray[np.float64] | None" = None
     image_converged: "NDArray[np.bool_] | None" = None
+    image_gradients: "NDArray[np.int64] | None" = None
     image_digest: "NDArray[np.uint8] | None" = None
 
     def __post_init__(self) -> None:

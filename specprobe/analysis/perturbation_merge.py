@@ -8,7 +8,7 @@ import numpy as np
 from specprobe.analysis.moments import Moments
 from specprobe.analysis.per_image import join
 from specprobe.analysis.perturbation_result import BY_MEASURE, NUMBERS, PROFILES
-from specprobe.errors import InputMismatch
+from specprobe.analysis.settings import check_same_settings
 
 if TYPE_CHECKING:
     from specprobe.analysis.perturbation_result import PerturbationSpectrum
@@ -38,11 +38,7 @@ def merged(first: "PerturbationSpectrum", second: "PerturbationSpectrum", /) -> 
     InputMismatch
         If the settings differ.
     """
-    different = [name for name in _SETTINGS if getattr(first, name) != getattr(second, name)]
-    if different:
-        told = ", ".join(f"{name} {getattr(first, name)} and {getattr(second, name)}" for name in different)
-        msg = f"results of different settings cannot be merged: {told}"
-        raise InputMismatch(msg)
+    check_same_settings(first, second, _SETTINGS)
     changed: dict[str, Any] = {
         field.name: join(getattr(first, field.name), getattr(second, field.name))
         for field in fields(first)

@@ -8,7 +8,7 @@ import numpy as np
 from specprobe.analysis.accuracy import Accuracy, accuracy_within, chance_findings
 from specprobe.analysis.moments import Moments
 from specprobe.analysis.per_image import join, same
-from specprobe.errors import InputMismatch
+from specprobe.analysis.settings import check_same_settings
 from specprobe.findings import Finding
 from specprobe.intervals import CONFIDENCE, mean_interval
 from specprobe.results import finite
@@ -258,11 +258,7 @@ class FourierSensitivity:
         InputMismatch
             If the settings differ.
         """
-        different = [name for name in _SETTINGS if getattr(self, name) != getattr(other, name)]
-        if different:
-            told = ", ".join(f"{name} {getattr(self, name)} and {getattr(other, name)}" for name in different)
-            msg = f"results of different settings cannot be merged: {told}"
-            raise InputMismatch(msg)
+        check_same_settings(self, other, _SETTINGS)
         changed: dict[str, Any] = {
             field.name: join(getattr(self, field.name), getattr(other, field.name)) for field in _per_image()
         }

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from specprobe.analysis.per_image import join, same
+from specprobe.analysis.settings import check_same_settings
 from specprobe.attacks.subspaces import LEAKAGE
-from specprobe.errors import InputMismatch
 from specprobe.findings import Finding
 from specprobe.intervals import CONFIDENCE, wilson_interval
 from specprobe.results import finite
@@ -207,11 +207,7 @@ class AdversarialBandSweep:
         InputMismatch
             If the settings differ.
         """
-        different = [name for name in _SETTINGS if getattr(self, name) != getattr(other, name)]
-        if different:
-            told = ", ".join(f"{name} {getattr(self, name)} and {getattr(other, name)}" for name in different)
-            msg = f"sweeps of different settings cannot be merged: {told}"
-            raise InputMismatch(msg)
+        check_same_settings(self, other, _SETTINGS)
         changed: dict[str, Any] = {
             name: getattr(self, name) + getattr(other, name) for name in (*_COUNTS, "standing", "moved")
         }

@@ -8,11 +8,11 @@ import numpy as np
 from specprobe.analysis.accuracy import Accuracy, accuracy_within
 from specprobe.analysis.metrics import metrics
 from specprobe.analysis.per_image import join, same
+from specprobe.analysis.settings import check_same_settings
 from specprobe.attacks.flags import CleanChecks, findings_of, flags_of
 from specprobe.attacks.medians import Median, median
 from specprobe.attacks.outcome_document import SETTINGS, outcome_document, outcome_fields
 from specprobe.attacks.outcome_metrics import outcome_metrics
-from specprobe.errors import InputMismatch
 from specprobe.intervals import CONFIDENCE, wilson_interval
 
 if TYPE_CHECKING:
@@ -292,11 +292,7 @@ class AttackOutcome:
         InputMismatch
             If the settings differ.
         """
-        different = [name for name in SETTINGS if getattr(self, name) != getattr(other, name)]
-        if different:
-            told = ", ".join(f"{name} {getattr(self, name)} and {getattr(other, name)}" for name in different)
-            msg = f"outcomes of different settings cannot be merged: {told}"
-            raise InputMismatch(msg)
+        check_same_settings(self, other, SETTINGS)
         changed: dict[str, Any] = {name: getattr(self, name) + getattr(other, name) for name in _SUMS}
         changed |= {
             name: join(getattr(self, name), getattr(other, name)) for name in (*_PER_IMAGE, "adversarial")

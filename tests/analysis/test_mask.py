@@ -163,6 +163,9 @@ def test_each_image_has_the_mask_that_it_would_have_alone() -> None:
     assert together.agreement == 1
     assert together.converged
     assert together.image_converged is not None
+    assert together.image_gradients is not None
+    assert together.image_gradients.min() > 1
+    assert together.image_gradients.sum() == together.gradient_evaluations
     assert together.image_density is not None
     masks, pixels = together.masks, source.read(0, 6).images
     assert masks is not None

@@ -298,9 +298,9 @@ def test_merging_keeps_the_order_and_refuses_other_settings() -> None:
     np.testing.assert_array_equal(both.image_digest, digests(6))
     np.testing.assert_array_equal(both.image_l2_norm[3:], second.image_l2_norm)
     assert second.merge(first) != both
-    with pytest.raises(InputMismatch, match=r"relative_offset 0\.0039.* and 1"):
+    with pytest.raises(InputMismatch, match=r"relative_offset is 0\.0039.* here and 1 there"):
         first.merge(perturbation_spectrum(clean, clean + step, relative_offset=1))
-    with pytest.raises(InputMismatch, match="of perturbation and gradient"):
+    with pytest.raises(InputMismatch, match="of is perturbation here and gradient there"):
         first.merge(array_spectrum(step))
 
 

@@ -125,7 +125,7 @@ def test_parts_merge_to_the_whole_and_threads_do_not_matter() -> None:
     assert (both.images, both.attacked) == (100, 99)
     np.testing.assert_array_equal(both.image_digest, whole.image_digest)
     assert both.image_standing.shape == (100, 3)
-    with pytest.raises(InputMismatch, match=r"epsilon 0\.2 and 0\.1"):
+    with pytest.raises(InputMismatch, match=r"epsilon is 0\.2 here and 0\.1 there"):
         first.merge(replace(second, epsilon=0.1))
 
 
