@@ -4,7 +4,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +63,28 @@ def read_results(path: str | Path, /) -> list[tuple[dict[str, Any], Any]]:
     result = from_document(content)
     if content["kind"] == "collection":
         return list(zip(content["documents"], result, strict=True))
-    missing = [field.name for field in fields(result) if getattr(result, field.name) is None]
-    names = {name: name if name in arrays else name.removeprefix("image_") for name in missing}
-    found = {name: arrays[short] for name, short in names.items() if short in arrays}
-    return [(content, replace(result, **found))]
+    return [(content, _with_arrays(result, arrays))]
+
+
+def _with_arrays(result: Any, arrays: Mapping[str, Any], /) -> Any:
+    """A result with the arrays that are fields of it, or, after their names, of results within it."""
+    found: dict[str, Any] = {}
+    for field in fields(result):
+        value, short = getattr(result, field.name), field.name.removeprefix("image_")
+        if value is None:
+            named = next((name for name in (field.name, short) if name in arrays), None)
+            if named is not None:
+                found[field.name] = arrays[named]
+        elif is_dataclass(value) and hasattr(value, "to_dict"):
+            prefix = f"{field.name}_"
+            own = {
+                name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)
+            }
+            # Digests are kept once; what an accuracy has stands beside them, without its name.
+            shared = ("digest",) if own else ("digest", "correct")
+            own |= {name: arrays[name] for name in shared if name in arrays}
+            found[field.name] = _with_arrays(value, own)
+    return replace(result, **found)
 
 
 def _read(path: Path, *, with_arrays: bool) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -10,6 +10,7 @@ import array_api_strict
 import numpy as np
 import pytest
 
+import specprobe
 from specprobe.analysis.accuracy import Accuracy
 from specprobe.errors import DataError
 from specprobe.results import (
@@ -203,3 +204,16 @@ def test_a_spoilt_json_is_refused(tmp_path: Path, content: bytes, message: str) 
     path.write_bytes(content)
     with pytest.raises(DataError, match=message):
         read_document(path)
+
+
+def test_results_within_a_result_have_their_arrays(tmp_path: Path) -> None:
+    models = Path(__file__).resolve().parents[2] / "models" / "digits"
+    images = specprobe.load_images(models / "test.npz", limit=8)
+    network = specprobe.load(models / "normal.onnx", image_shape=images.image_shape)
+    result = specprobe.inspect(network, images)
+    write_npz(tmp_path / "inspection.npz", document(result), result.arrays())
+    [(content, again)] = read_results(tmp_path / "inspection.npz")
+    assert again.to_dict() == result.to_dict() == content["result"]
+    assert again.accuracy == result.accuracy, "to the flags of each image"
+    for name in ("image_low_share", "image_gradient_l2_norm", "image_digest"):
+        assert np.array_equal(getattr(again.sensitivity, name), getattr(result.sensitivity, name))
