@@ -139,7 +139,8 @@ def fourier_mask(
     are held out from the gradient, and tell whether the mask fits others. A mask for one image: the loss is taken to be
     linear in the mask within a trust region, which grows and shrinks with how true that was, and the objective is
     minimised there, see :mod:`specprobe.analysis.mask_trust_region`; the result is the mask of lowest objective under
-    which the prediction stands; ends when, twice in succession from the first radius, no step lowers the objective by
+    which the prediction stands, and where none that leaves the loss as it is does, the loss may fall, by 1 nat at most;
+    ends when, twice in succession from the first radius, no step lowers the objective by
     two thousandths of the mask's price, or after 1000 steps.
 
     References

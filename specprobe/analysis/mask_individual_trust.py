@@ -29,6 +29,10 @@ class TrustRegionImageMasks(ImageMasks[TrustRegionMasksState, TrustRegion]):
     kinks of networks with ReLU, in which descent at any step ends early. A mask that has settled is tried once more from
     the first radius; one that settles again where it was is done.
 
+    Where two classes are nearly as likely, the loss of one may stay as it is while the other overtakes it. If a mask
+    settles there, a lower loss is aimed at, further with each time, until the prediction stands; that much of a fall of
+    the loss is then not held against a mask.
+
     References
     ----------
     .. [1] H. Zhang, W. W. Hager, A nonmonotone line search technique and its application to unconstrained optimization,
@@ -44,30 +48,37 @@ class TrustRegionImageMasks(ImageMasks[TrustRegionMasksState, TrustRegion]):
         preset, xp = self.preset, namespace(state.values)
         found = self.measure(state, state.trial)
         price = preset.sparsity_weight * self.densities(state.trial)
-        objective = invariance(found.change, preset)[0] + price
-        better = (objective < state.best_objective) & (
-            found.predicted == self.images.predicted[state.start + state.rows]
-        )
+        objective = self._judged(found.change, state.aim) + price
+        stands = found.predicted == self.images.predicted[state.start + state.rows]
+        better = stands & (objective < state.best_objective)
         best = xp.where(_by_image(better, state.values), state.trial, state.best)
         best_objective = np.where(better, objective, state.best_objective)
 
-        taken, radius = objective < state.reference, state.radius
+        aimed = invariance(found.change + state.aim, preset)[0] + price
+        taken, radius = aimed < state.reference, state.radius
         if state.step:
-            radius = next_radius(radius, state.reference - objective, state.expected, preset)
+            radius = next_radius(radius, state.reference - aimed, state.expected, preset)
+        remembered = np.where(taken, preset.memory * state.remembered + 1, state.remembered)
+        mean = aimed if not state.step else state.reference + (aimed - state.reference) / remembered
+        reference = np.where(taken, mean, state.reference)
         values = xp.where(_by_image(taken, state.values), state.trial, state.values)
         gradient = xp.where(_by_image(taken, state.values), found.gradient, state.gradient)
         change = np.where(taken, found.change, state.change)
-        remembered = preset.memory * state.remembered
-        mean = objective if not state.step else (remembered * state.reference + objective) / (remembered + 1)
 
-        following = trial(values, gradient, change, radius, preset, shape=self.shape)
-        tolerance = preset.tolerance * preset.sparsity_weight * self.densities(values)
+        following = trial(values, gradient, change + state.aim, radius, preset, shape=self.shape)
+        price = preset.sparsity_weight * self.densities(values)
+        tolerance = preset.tolerance * price
         still = (following.expected <= tolerance) | (radius < preset.smallest_radius)
-        converged = still & (state.settled - best_objective <= tolerance)
-        again = still & ~converged
+        # Where it has come to rest at a mask that is better than the best one, this mask changes the prediction.
+        astray = still & (best_objective > self._judged(change, state.aim) + price + tolerance)
+        aim = np.where(astray, np.maximum(2 * state.aim, preset.aim), state.aim)
+        lost = astray & (aim > preset.largest_aim)
+        converged = still & ~astray & (state.settled - best_objective <= tolerance)
+        again = still & ~converged & ~lost
         if again.any():
             radius = np.where(again, preset.radius, radius)
-            following = trial(values, gradient, change, radius, preset, shape=self.shape)
+            following = trial(values, gradient, change + aim, radius, preset, shape=self.shape)
+            reference = np.where(astray, invariance(change + aim, preset)[0] + price, reference)
         later = replace(
             state,
             step=state.step + 1,
@@ -77,13 +88,19 @@ class TrustRegionImageMasks(ImageMasks[TrustRegionMasksState, TrustRegion]):
             best=best,
             best_objective=best_objective,
             change=change,
-            reference=np.where(taken, mean, state.reference),
-            remembered=np.where(taken, remembered + 1, state.remembered),
+            aim=aim,
+            reference=reference,
+            remembered=np.where(astray, 1.0, remembered),
             expected=following.expected,
             radius=radius,
-            settled=np.where(again, best_objective, state.settled),
+            settled=np.where(again & ~astray, best_objective, state.settled),
         )
-        return self.leave(later, best, converged | (later.step >= preset.max_epochs), converged)
+        done = converged | lost | (later.step >= preset.max_epochs)
+        return self.leave(later, best, done, converged)
+
+    def _judged(self, change: "NDArray[np.float64]", aim: "NDArray[np.float64]") -> "NDArray[np.float64]":
+        """Invariance of which a fall of the loss by no more than was aimed at is not held against a mask."""
+        return invariance(np.maximum(change, 0) + np.minimum(change + aim, 0), self.preset)[0]
 
     def _fresh(self, ones: "Array") -> dict[str, Any]:
         count = ones.shape[0]
@@ -93,6 +110,7 @@ class TrustRegionImageMasks(ImageMasks[TrustRegionMasksState, TrustRegion]):
             "best": ones,
             "best_objective": np.full(count, np.inf),
             "change": np.zeros(count),
+            "aim": np.zeros(count),
             "reference": np.full(count, np.inf),
             "remembered": np.zeros(count),
             "expected": np.zeros(count),

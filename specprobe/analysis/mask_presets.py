@@ -108,6 +108,9 @@ class TrustRegion:
         Below it a mask has settled.
     memory : float
         Weight of a running mean of the objective, against which a step is held, from a step to the next.
+    aim, largest_aim : float
+        Fall of the loss, in nats, that is aimed at first where a mask settles that changes the prediction, doubled
+        each time that it still does, and the largest one.
     tolerance : float
         Decrease of the objective, in units of the mask's price ``λ · density``, that is none.
     """
@@ -122,6 +125,8 @@ class TrustRegion:
     shrink: float
     smallest_radius: float
     memory: float
+    aim: float
+    largest_aim: float
     tolerance: float
 
 
@@ -190,6 +195,8 @@ PRESETS: dict[tuple[str, bool], Preset | TrustRegion] = {
         shrink=0.5,
         smallest_radius=1e-3,
         memory=0.7,
+        aim=0.01,
+        largest_aim=1.0,
         tolerance=2e-3,
     ),
 }

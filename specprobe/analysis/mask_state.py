@@ -171,6 +171,8 @@ class TrustRegionMasksState(ImageMasksState):
         There; infinite where there is none.
     change : numpy.ndarray of float64, shape (n,)
         Of the loss at ``values``, in nats.
+    aim : numpy.ndarray of float64, shape (n,)
+        By how much the loss is to fall, in nats: above 0 where a mask that changes nothing else changes the prediction.
     reference : numpy.ndarray of float64, shape (n,)
         Running mean of the objectives of masks taken; infinite before the first.
     remembered : numpy.ndarray of float64, shape (n,)
@@ -190,6 +192,7 @@ class TrustRegionMasksState(ImageMasksState):
     best: Array
     best_objective: "NDArray[np.float64]"
     change: "NDArray[np.float64]"
+    aim: "NDArray[np.float64]"
     reference: "NDArray[np.float64]"
     remembered: "NDArray[np.float64]"
     expected: "NDArray[np.float64]"

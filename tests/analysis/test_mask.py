@@ -211,16 +211,24 @@ def test_a_mask_of_an_image_is_as_good_as_the_published_one_for_a_fifth_of_the_g
     assert price(ours).mean() <= 1.01 * price(published).mean()
 
 
-def test_masks_on_the_way_may_change_the_prediction_and_the_result_does_not() -> None:
-    """Two classes of nearly equal odds, of which the loss of the first hardly changes when they swap."""
-    pixels = pictures(40)
-    logits = np.sort(Linear(sharpness=0.5).logits(pixels), axis=1)
-    close = pixels[np.argsort(logits[:, -1] - logits[:, -2])[:6]]
-    result = fourier_mask(Linear(sharpness=0.5), close, per_image=True)
+def test_where_another_class_would_overtake_the_loss_falls_and_the_prediction_stands() -> None:
+    """Two classes of equal odds but for one frequency: a mask without it changes no loss to speak of, and the answer."""
+
+    class Tied(Linear):
+        def __init__(self) -> None:
+            super().__init__()
+            x = np.arange(SIZE)
+            faint = np.broadcast_to(np.cos(2 * np.pi * x / SIZE), (3, SIZE, SIZE)) / 100
+            self.weight[1] = self.weight[0] - faint.astype(np.float32)
+
+    pixels = pictures(400)
+    logits = Tied().logits(pixels)
+    close = pixels[(logits.argmax(axis=1) != 2) & (logits[:, :2].max(axis=1) > logits[:, 2] + 0.5)][:12]
+    result = fourier_mask(Tied(), close, per_image=True)
     assert result.agreement == 1
     assert result.converged
     assert result.image_density is not None
-    assert (result.image_density < 0.2).all()
+    assert (result.image_density < 0.3).all()
 
 
 @pytest.mark.slow
