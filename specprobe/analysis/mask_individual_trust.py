@@ -30,8 +30,8 @@ class TrustRegionImageMasks(ImageMasks[TrustRegionMasksState, TrustRegion]):
     the first radius; one that settles again where it was is done.
 
     Where two classes are nearly as likely, the loss of one may stay as it is while the other overtakes it. If a mask
-    settles there, a lower loss is aimed at, further with each time, until the prediction stands; that much of a fall of
-    the loss is then not held against a mask.
+    settles there, it goes back to the best one and aims at a lower loss, lower with each time, until the prediction
+    stands; that much of a fall of the loss is then not held against a mask.
 
     References
     ----------
@@ -55,11 +55,11 @@ class TrustRegionImageMasks(ImageMasks[TrustRegionMasksState, TrustRegion]):
         best_objective = np.where(better, objective, state.best_objective)
 
         aimed = invariance(found.change + state.aim, preset)[0] + price
-        taken, radius = aimed < state.reference, state.radius
-        if state.step:
-            radius = next_radius(radius, state.reference - aimed, state.expected, preset)
+        taken, radius, begun = aimed < state.reference, state.radius, np.isfinite(state.reference)
+        decrease = np.where(begun, state.reference, aimed) - aimed
+        radius = np.where(begun, next_radius(radius, decrease, state.expected, preset), radius)
         remembered = np.where(taken, preset.memory * state.remembered + 1, state.remembered)
-        mean = aimed if not state.step else state.reference + (aimed - state.reference) / remembered
+        mean = np.where(begun, aimed + decrease * (1 - 1 / remembered), aimed)
         reference = np.where(taken, mean, state.reference)
         values = xp.where(_by_image(taken, state.values), state.trial, state.values)
         gradient = xp.where(_by_image(taken, state.values), found.gradient, state.gradient)
@@ -78,19 +78,18 @@ class TrustRegionImageMasks(ImageMasks[TrustRegionMasksState, TrustRegion]):
         if again.any():
             radius = np.where(again, preset.radius, radius)
             following = trial(values, gradient, change + aim, radius, preset, shape=self.shape)
-            reference = np.where(astray, invariance(change + aim, preset)[0] + price, reference)
         later = replace(
             state,
             step=state.step + 1,
             values=values,
             gradient=gradient,
-            trial=following.values,
+            trial=xp.where(_by_image(astray, values), best, following.values),
             best=best,
             best_objective=best_objective,
             change=change,
             aim=aim,
-            reference=reference,
-            remembered=np.where(astray, 1.0, remembered),
+            reference=np.where(astray, np.inf, reference),
+            remembered=np.where(astray, 0.0, remembered),
             expected=following.expected,
             radius=radius,
             settled=np.where(again & ~astray, best_objective, state.settled),
