@@ -50,6 +50,7 @@ class TrustRegionImageMasks(ImageMasks[TrustRegionMasksState, TrustRegion]):
         price = preset.sparsity_weight * self.densities(state.trial)
         objective = self._judged(found.change, state.aim) + price
         stands = found.predicted == self.images.predicted[state.start + state.rows]
+        stands &= found.lead > _LEAD
         better = stands & (objective < state.best_objective)
         best = xp.where(_by_image(better, state.values), state.trial, state.best)
         best_objective = np.where(better, objective, state.best_objective)
@@ -99,7 +100,8 @@ class TrustRegionImageMasks(ImageMasks[TrustRegionMasksState, TrustRegion]):
 
     def _judged(self, change: "NDArray[np.float64]", aim: "NDArray[np.float64]") -> "NDArray[np.float64]":
         """Invariance of which a fall of the loss by no more than was aimed at is not held against a mask."""
-        return invariance(np.maximum(change, 0) + np.minimum(change + aim, 0), self.preset)[0]
+        beyond = np.maximum(change, 0) + np.minimum(change + aim, 0)
+        return np.asarray(invariance(beyond, self.preset)[0])
 
     def _fresh(self, ones: "Array") -> dict[str, Any]:
         count = ones.shape[0]
@@ -116,6 +118,10 @@ class TrustRegionImageMasks(ImageMasks[TrustRegionMasksState, TrustRegion]):
             "radius": np.full(count, self.preset.radius),
             "settled": np.full(count, np.inf),
         }
+
+
+_LEAD = 1e-5
+"""Of the first class, for a prediction that does not depend on the order in which float32 is summed."""
 
 
 def _by_image(chosen: "NDArray[np.bool_]", values: "Array") -> "Array":

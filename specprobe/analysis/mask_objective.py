@@ -31,11 +31,14 @@ class Measured(NamedTuple):
         By how much the mask changes the loss, in nats.
     predicted : numpy.ndarray of int64, shape (N,)
         Classes.
+    lead : numpy.ndarray of float64, shape (N,)
+        Of their logit over the next one, in units of the largest logit.
     """
 
     gradient: Array
     change: "NDArray[np.float64]"
     predicted: "NDArray[np.int64]"
+    lead: "NDArray[np.float64]"
 
     def gradient_of_invariance(self, preset: "Preset", /) -> Array:
         """Gradient of each image's ``φ(change)``.
@@ -138,13 +141,23 @@ def measure(
         by_image = mask_gradients(transformed, d_images, shape=shape, per_channel=per_channel)
         xp = namespace(by_image)
         check_finite(xp.sum(by_image, axis=-1), index[rows], what="input gradient")
-        predicted = to_host(namespace(logits).argmax(logits, axis=1)).astype(np.int64)
-        parts.append(Measured(by_image, change, predicted))
+        parts.append(Measured(by_image, change, *_first(logits)))
     if len(parts) == 1:
         return parts[0]
-    gradients, changes, predictions = zip(*parts, strict=True)
+    gradients, *others = zip(*parts, strict=True)
     xp = namespace(gradients[0])
-    return Measured(xp.concat(list(gradients), axis=0), np.concatenate(changes), np.concatenate(predictions))
+    return Measured(xp.concat(list(gradients), axis=0), *(np.concatenate(other) for other in others))
+
+
+def _first(logits: Array) -> "tuple[NDArray[np.int64], NDArray[np.float64]]":
+    """Class of the largest logit of each image, and its lead."""
+    xp = namespace(logits)
+    predicted, largest = xp.argmax(logits, axis=1), xp.max(logits, axis=1)
+    there = like(np.arange(logits.shape[1]), logits)[None, :] == predicted[:, None]
+    next_one = xp.max(xp.where(there, -xp.inf, logits), axis=1)
+    size = to_host(xp.max(xp.abs(logits), axis=1)).astype(np.float64)
+    lead = to_host(largest - next_one) / np.maximum(size, np.finfo(np.float64).tiny)
+    return to_host(predicted).astype(np.int64), lead
 
 
 def check_finite(values: Array, index: "NDArray[np.int64]", /, *, what: str = "logits") -> None:

@@ -134,6 +134,9 @@ def test_the_gradient_is_that_of_central_differences(
         assert np.abs(gradient[:, channel, k] * counts[k] - difference).max() < 1e-6
     predicted = np.argmax(classifier.logits(apply_mask(images, centred(values, shape=shape))), axis=1)
     assert found.predicted.tolist() == predicted.tolist()
+    masked = classifier.logits(apply_mask(images, centred(values, shape=shape)))
+    first, second = np.sort(masked, axis=1)[:, ::-1][:, :2].T
+    assert np.allclose(found.lead, (first - second) / np.abs(masked).max(axis=1))
 
 
 def test_the_gradient_on_the_full_plane_is_symmetric_and_the_same() -> None:
