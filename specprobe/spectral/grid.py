@@ -244,8 +244,9 @@ def angle_degrees(shape: Shape, /) -> "NDArray[np.float64]":
     -------
     numpy.ndarray of float64, shape (H, W)
         Centred, within [0, 180): 0 varies along the rows (upright stripes), and the angle grows counter-clockwise
-        as the map is shown, first row on top. Equal at k and -k: a pair takes the angle of its raster-first cell,
-        which matters only where a component is at the Nyquist frequency and its sign has no meaning. 0 at the mean.
+        as the map is shown, first row on top. Equal at k and -k: a pair takes the angle of its raster-first cell. Where
+        a component is at the Nyquist frequency, θ and -θ are as true of its wave; wedges halve it
+        (:func:`~specprobe.spectral.power.wedge_sums`). 0 at the mean.
     """
     pair = real_frequencies(shape)
     angle = np.degrees(np.arctan2(-pair[:, 0] / shape[0], pair[:, 1] / shape[1])) % 180

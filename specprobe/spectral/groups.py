@@ -57,12 +57,56 @@ class Groups:
         Groups
             In the order of the labels.
         """
-        flat = labels.ravel()
-        order = np.argsort(flat, kind="stable")
-        order = order[np.searchsorted(flat[order], 0) :]
-        bounds = np.searchsorted(flat[order], np.arange(count + 1))
-        ordered = None if weights is None else weights.ravel()[order].astype(np.float64)
-        return cls(labels.shape, order, tuple(bounds.tolist()), ordered)
+        held = None if weights is None else weights.ravel()
+        return cls._of_cells(labels.shape, np.arange(labels.size), labels.ravel(), count, held)
+
+    @classmethod
+    def halved(
+        cls,
+        first: "NDArray[np.int64]",
+        second: "NDArray[np.int64]",
+        /,
+        *,
+        count: int,
+        weights: "NDArray[Any]",
+    ) -> "Groups":
+        """Groups of which a cell lies half in one and half in another.
+
+        Parameters
+        ----------
+        first, second : numpy.ndarray of int64, shape of the plane
+            As of :meth:`of_labels`; a cell with two equal labels is whole.
+        count : int
+            How many groups.
+        weights : numpy.ndarray, shape of the plane
+            How often each cell counts.
+
+        Returns
+        -------
+        Groups
+            In the order of the labels.
+        """
+        apart = np.flatnonzero(first.ravel() != second.ravel())
+        share = np.ones(first.size)
+        share[apart] = 0.5
+        cells = np.concatenate([np.arange(first.size), apart])
+        labels = np.concatenate([first.ravel(), second.ravel()[apart]])
+        return cls._of_cells(first.shape, cells, labels, count, (weights.ravel() * share)[cells])
+
+    @classmethod
+    def _of_cells(
+        cls,
+        shape: tuple[int, ...],
+        cells: "NDArray[np.int64]",
+        labels: "NDArray[np.int64]",
+        count: int,
+        weights: "NDArray[Any] | None",
+    ) -> "Groups":
+        order = np.argsort(labels, kind="stable")
+        order = order[np.searchsorted(labels[order], 0) :]
+        bounds = np.searchsorted(labels[order], np.arange(count + 1))
+        ordered = None if weights is None else weights[order].astype(np.float64)
+        return cls(shape, cells[order], tuple(bounds.tolist()), ordered)
 
 
 def group_sums(values: Array, groups: Groups, /) -> Array:

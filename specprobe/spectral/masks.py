@@ -197,7 +197,8 @@ def wedge(shape: Shape, /, *, low_degrees: float, high_degrees: float) -> "NDArr
     shape : (int, int)
         Height and width.
     low_degrees, high_degrees : float
-        ``low < high <= low + 180``; angles as of :func:`~specprobe.spectral.grid.angle_degrees`.
+        ``low < high <= low + 180``; angles as of :func:`~specprobe.spectral.grid.angle_degrees`, also at the Nyquist
+        frequency, where a mask cannot keep a half.
 
     Returns
     -------

@@ -5,7 +5,7 @@ half side, and means that are flat.
 """
 
 import functools
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from specprobe.spectral.arguments import Shape, check_batch, check_images, check
 from specprobe.spectral.grid import (
     angle_degrees,
     centred_index,
+    frequencies,
     half_plane_index,
     multiplicities,
     ring_sizes,
@@ -213,11 +214,16 @@ def _ring_groups(shape: Shape) -> Groups:
     return Groups.of_labels(labels, count=ring_sizes(shape).size, weights=multiplicities(shape))
 
 
-def _wedge_labels(shape: Shape, wedges: int) -> "NDArray[np.int64]":
-    """Wedge of each cell of the centred map; -1 at the mean."""
-    labels = np.floor(angle_degrees(shape) * wedges / 180 + 0.5).astype(np.int64) % wedges
-    labels[shape[0] // 2, shape[1] // 2] = -1
-    return labels
+def _wedge_labels(shape: Shape, wedges: int) -> "tuple[NDArray[np.int64], NDArray[np.int64]]":
+    """The two wedges of each cell of the centred map, equal but at the Nyquist frequency; -1 at the mean."""
+    angle, (f_y, f_x) = angle_degrees(shape), frequencies(shape)
+    # There f and -f are one cell, whose wave varies in the direction θ as much as in -θ.
+    nyquist = (2 * f_y == -shape[0])[:, None] | (2 * f_x == -shape[1])[None, :]
+    either = (angle, np.where(nyquist, -angle % 180, angle))
+    first, second = (np.floor(degrees * wedges / 180 + 0.5).astype(np.int64) % wedges for degrees in either)
+    for labels in (first, second):
+        labels[shape[0] // 2, shape[1] // 2] = -1
+    return first, second
 
 
 def _check_wedges(wedges: int) -> None:
@@ -228,8 +234,8 @@ def _check_wedges(wedges: int) -> None:
 
 @functools.lru_cache(maxsize=16)
 def _wedge_groups(shape: Shape, wedges: int) -> Groups:
-    labels = _wedge_labels(shape, wedges).ravel()[centred_index(shape)]
-    return Groups.of_labels(labels, count=wedges, weights=multiplicities(shape))
+    first, second = (labels.ravel()[centred_index(shape)] for labels in _wedge_labels(shape, wedges))
+    return Groups.halved(first, second, count=wedges, weights=multiplicities(shape))
 
 
 def ring_sums(half: Array, /, *, shape: Shape) -> Array:
@@ -279,7 +285,7 @@ def ring_means(half: Array, /, *, shape: Shape) -> Array:
     return _divided(ring_sums(half, shape=shape), ring_sizes(shape))
 
 
-def wedge_sizes(shape: Shape, /, *, wedges: int = WEDGES) -> "NDArray[np.int64]":
+def wedge_sizes(shape: Shape, /, *, wedges: int = WEDGES) -> "NDArray[np.float64]":
     """How many cells of the full plane each wedge holds.
 
     Parameters
@@ -291,11 +297,13 @@ def wedge_sizes(shape: Shape, /, *, wedges: int = WEDGES) -> "NDArray[np.int64]"
 
     Returns
     -------
-    numpy.ndarray of int64, shape (wedges,)
-        Sums to H · W - 1.
+    numpy.ndarray of float64, shape (wedges,)
+        Cells at the Nyquist frequency count half in each of their two wedges. Sums to H · W - 1.
     """
     _check_wedges(wedges)
-    return np.bincount(_wedge_labels(check_shape(shape), wedges).ravel() + 1, minlength=wedges + 1)[1:]
+    either = [labels.ravel() + 1 for labels in _wedge_labels(check_shape(shape), wedges)]
+    counts = [np.bincount(labels, minlength=wedges + 1)[1:] for labels in either]
+    return (counts[0] + counts[1]) / 2
 
 
 def wedge_sums(half: Array, /, *, shape: Shape, wedges: int = WEDGES) -> Array:
@@ -314,7 +322,8 @@ def wedge_sums(half: Array, /, *, shape: Shape, wedges: int = WEDGES) -> Array:
     -------
     array, shape (..., wedges)
         Wedge i is centred on ``i · 180 / wedges`` degrees, of :func:`~specprobe.spectral.grid.angle_degrees`. The
-        mean is in none. Added up in float64, of the dtype of ``half``.
+        mean is in none. A cell at the Nyquist frequency lies half in the wedge of its angle θ, half in that of -θ,
+        since its wave varies in both directions. Added up in float64, of the dtype of ``half``.
 
     Raises
     ------
@@ -354,5 +363,6 @@ def wedge_means(half: Array, /, *, shape: Shape, wedges: int = WEDGES) -> Array:
     return _divided(wedge_sums(half, shape=shape, wedges=wedges), wedge_sizes(shape, wedges=wedges))
 
 
-def _divided(sums: Array, sizes: "NDArray[np.int64]") -> Array:
-    return sums / namespace(sums).astype(placed(np.maximum(sizes, 1), sums), sums.dtype)
+def _divided(sums: Array, sizes: "NDArray[Any]") -> Array:
+    held = np.where(sizes > 0, sizes, 1)
+    return sums / namespace(sums).astype(placed(held, sums), sums.dtype)

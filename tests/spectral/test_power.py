@@ -12,6 +12,7 @@ from specprobe.arrays import device, namespace, to_host
 from specprobe.errors import InputMismatch
 from specprobe.spectral import grid
 from specprobe.spectral.power import (
+    WEDGES,
     channel_mean,
     full_plane,
     image_power,
@@ -73,6 +74,17 @@ def test_wedges_add_up_all_but_the_mean(shape: tuple[int, int], wedges: int) -> 
     assert sizes.sum() == shape[0] * shape[1] - 1
     assert np.allclose(sums.sum(axis=1), ((images - images.mean((-2, -1), keepdims=True)) ** 2).sum((-2, -1)))
     assert np.allclose(wedge_means(half, shape=shape, wedges=wedges) * sizes, sums)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 7), (7, 8), (6, 10), (5, 9)])
+def test_wedges_of_mirrored_images_are_mirrored(shape: tuple[int, int]) -> None:
+    images = noise(4, *shape)
+    there = np.arange(WEDGES)
+    for mirrored in (images[..., ::-1], images[..., ::-1, :]):
+        sums = wedge_sums(power(images), shape=shape)
+        assert np.allclose(wedge_sums(power(mirrored.copy()), shape=shape), sums[:, -there % WEDGES])
+    sizes = wedge_sizes(shape)
+    assert np.array_equal(sizes, sizes[-there % WEDGES])
 
 
 def test_waves_lie_in_the_wedge_of_their_direction() -> None:
