@@ -33,6 +33,11 @@ def test_gradient_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         pytest.param("mask", ["mask.npz", "mask.png", "masks.npz", "pair.json"], marks=pytest.mark.slow),
         ("corruptions", ["corruptions.png", "corruptions.json"]),
         pytest.param("compare", ["twins.npz", "twins.png", "bands.json"], marks=pytest.mark.slow),
+        pytest.param(
+            "twins",
+            ["twins.json", "twins.png", "rotation.json", "masks.json", "noise.json", "fog.json"],
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_page_runs(name: str, made: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

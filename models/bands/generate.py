@@ -2,7 +2,8 @@
 
 Every image is a 1/f background plus one oriented random-phase texture in each of four disjoint
 candidate bands. The orientation of each texture is drawn independently, and the label of a variant
-depends on the orientations in its planted bands alone: all other textures are distractors.
+depends on the orientations in its planted bands alone: all other textures are distractors. In the
+redundant variant the planted bands have one orientation, so that each of them gives the label.
 
 Frequencies are in cycles per image, ``f = fftfreq(32) * 32`` and ``rho = sqrt(f_y**2 + f_x**2)``;
 the band ``(a, b)`` holds the coefficients with ``a <= rho < b``.
@@ -25,6 +26,9 @@ PLANTED_BANDS = {
     "high": ((13, 15),),
     "low_high": ((3, 5), (13, 15)),
 }
+# One orientation in all of them: whichever a network reads, it finds the label.
+REDUNDANT_BANDS = {"any": ((3, 5), (7, 9), (13, 15))}
+VARIANTS = PLANTED_BANDS | REDUNDANT_BANDS
 PARTS = {"train": 0, "test": 1}
 # Background channels share most of their variance, as those of photographs do.
 CHANNEL_MIXING = np.array([[0.90, 0.44, 0.0], [0.90, -0.22, 0.38], [0.90, -0.22, -0.38]])
@@ -64,7 +68,7 @@ def band(low: float, high: float) -> NDArray[np.bool_]:
 
 def planted(variant: str) -> NDArray[np.bool_]:
     """Coefficients that carry the label of a variant, shape (32, 32), DC at [0, 0]."""
-    inside: NDArray[np.bool_] = np.any([band(*edges) for edges in PLANTED_BANDS[variant]], axis=0)
+    inside: NDArray[np.bool_] = np.any([band(*edges) for edges in VARIANTS[variant]], axis=0)
     return inside
 
 
@@ -82,17 +86,18 @@ def label_of(variant: str, orientations: NDArray[np.int64], /) -> NDArray[np.int
     Parameters
     ----------
     variant : str
-        A key of ``PLANTED_BANDS``.
+        A key of ``VARIANTS``.
     orientations : array, shape (N, 4), integer
         Wedge of each candidate band.
 
     Returns
     -------
     array, shape (N,), int64
-        One planted band: its wedge. Two: ``2 * (first wedge // 2) + second wedge // 2``.
+        One planted band, or redundant ones: its wedge. Two that each count:
+        ``2 * (first wedge // 2) + second wedge // 2``.
     """
-    columns = [CANDIDATE_BANDS.index(edges) for edges in PLANTED_BANDS[variant]]
-    if len(columns) == 1:
+    columns = [CANDIDATE_BANDS.index(edges) for edges in VARIANTS[variant]]
+    if len(columns) == 1 or variant in REDUNDANT_BANDS:
         return orientations[:, columns[0]]
     first, second = columns
     return 2 * (orientations[:, first] // 2) + orientations[:, second] // 2
@@ -104,13 +109,13 @@ def generate(
     """Images ``start`` to ``start + count - 1`` of a part, and their labels.
 
     Image i depends on the seed, the part and i alone, through a counter-based generator; in the
-    part ``train`` also on the variant. The test images of all variants are the same, their labels
-    are not.
+    part ``train`` also on the variant. The test images of all variants but ``any`` are the same, their
+    labels are not.
 
     Parameters
     ----------
     variant : str
-        ``low``, ``mid``, ``high`` or ``low_high``.
+        ``low``, ``mid``, ``high``, ``low_high`` or ``any``.
     part : str
         ``train`` or ``test``.
     count : int
@@ -131,19 +136,21 @@ def generate(
     ValueError
         If the variant or the part is unknown.
     """
-    if variant not in PLANTED_BANDS:
-        msg = f"unknown variant {variant!r}, expected one of {', '.join(PLANTED_BANDS)}"
+    if variant not in VARIANTS:
+        msg = f"unknown variant {variant!r}, expected one of {', '.join(VARIANTS)}"
         raise ValueError(msg)
     if part not in PARTS:
         msg = f"unknown part {part!r}, expected one of {', '.join(PARTS)}"
         raise ValueError(msg)
     images = np.empty((count, SIZE, SIZE, 3), np.uint8)
     orientations = np.empty((count, len(CANDIDATE_BANDS)), np.int64)
-    is_planted = [edges in PLANTED_BANDS[variant] for edges in CANDIDATE_BANDS]
+    is_planted = np.array([edges in VARIANTS[variant] for edges in CANDIDATE_BANDS])
+    redundant = variant in REDUNDANT_BANDS
     spectra = _spectra(variant)
     for i in range(count):
         bits = np.random.Philox(key=[seed, PARTS[part]], counter=[0, 0, 0, start + i])
-        pixels, orientations[i] = _image(np.random.Generator(bits), RANGES[part], spectra, is_planted)
+        rng = np.random.Generator(bits)
+        pixels, orientations[i] = _image(rng, RANGES[part], spectra, is_planted, redundant=redundant)
         images[i] = np.rint(np.clip(pixels, 0, 1) * 255).transpose(1, 2, 0)
     return images, label_of(variant, orientations)
 
@@ -170,10 +177,17 @@ def _spectra(variant: str) -> _Spectra:
 
 
 def _image(
-    rng: np.random.Generator, ranges: Ranges, spectra: _Spectra, is_planted: list[bool]
+    rng: np.random.Generator,
+    ranges: Ranges,
+    spectra: _Spectra,
+    is_planted: NDArray[np.bool_],
+    *,
+    redundant: bool,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """One unclipped image, shape (3, 32, 32), and its four orientations."""
     orientations = rng.integers(ORIENTATIONS, size=len(CANDIDATE_BANDS))
+    if redundant:
+        orientations[is_planted] = orientations[is_planted][0]
     mean = rng.uniform(*ranges.mean)
     background_std = rng.uniform(*ranges.background_std)
     slope = rng.uniform(*ranges.background_slope)

@@ -8,6 +8,8 @@ the images come from ``generate.py``, which needs NumPy alone.
 import argparse
 import hashlib
 import json
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -61,18 +63,33 @@ def as_tensor(images: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(images.transpose(0, 3, 1, 2).astype(np.float32) / 255)
 
 
-def train(variant: str) -> nn.Sequential:
+@lru_cache(maxsize=STEPS)
+def training_batch(variant: str, step: int) -> tuple[NDArray[np.uint8], Tensor]:
+    """Images of one step of the training, and their labels."""
+    images, labels = generate.generate(variant, "train", BATCH_SIZE, start=step * BATCH_SIZE)
+    return images, torch.from_numpy(labels)
+
+
+def train(
+    variant: str,
+    *,
+    untrained: Callable[[], nn.Sequential] = band_network,
+    augmentation: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+    seed: int = generate.SEED,
+) -> nn.Sequential:
     """The network of a variant, trained on images of which it sees each one once."""
-    torch.manual_seed(generate.SEED)
-    network = band_network()
+    torch.manual_seed(seed)
+    augmenting = torch.Generator().manual_seed(seed + 1)
+    network = untrained()
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=STEPS)
     for step in range(STEPS):
-        images, labels = generate.generate(variant, "train", BATCH_SIZE, start=step * BATCH_SIZE)
+        pixels, labels = training_batch(variant, step)
+        images = as_tensor(pixels)
+        if augmentation is not None:
+            images = augmentation(images, augmenting)
         # Without smoothing the logits grow until float32 input gradients are rounding noise.
-        loss = functional.cross_entropy(
-            network(as_tensor(images)), torch.from_numpy(labels), label_smoothing=0.05
-        )
+        loss = functional.cross_entropy(network(images), labels, label_smoothing=0.05)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -220,9 +237,9 @@ def print_tables(variants: dict[str, dict[str, Any]]) -> None:
             )
 
 
-def check(folder: Path) -> None:
+def check(folder: Path, variants: Iterable[str] = generate.PLANTED_BANDS) -> None:
     """Raise ValueError unless each test part in a folder is the one that its seed makes."""
-    for variant in generate.PLANTED_BANDS:
+    for variant in variants:
         images, labels = generate.generate(variant, "test", TEST_COUNT)
         with np.load(folder / f"{variant}.npz") as shipped:
             for name, expected in (("images", images), ("labels", labels)):
@@ -230,6 +247,18 @@ def check(folder: Path) -> None:
                 if actual.dtype != expected.dtype or not np.array_equal(actual, expected):
                     msg = f"{variant}.npz: {name} differ from those of seed {generate.SEED}"
                     raise ValueError(msg)
+
+
+def write_facts(path: Path, facts: dict[str, Any]) -> None:
+    """JSON, numbers to four digits."""
+    path.write_text(json.dumps(_rounded(facts), indent=2) + "\n")
+
+
+def write_checksums(folder: Path) -> None:
+    """SHA256SUMS of the models, images and facts in a folder."""
+    files = sorted(path for path in folder.iterdir() if path.suffix in {".json", ".onnx", ".npz"})
+    sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files]
+    (folder / "SHA256SUMS").write_text("".join(sums))
 
 
 def main() -> None:
@@ -247,7 +276,6 @@ def main() -> None:
     torch.use_deterministic_algorithms(True)
     options.out.mkdir(parents=True, exist_ok=True)
     variants = {}
-    files = ["bands.json"]
     clipped_share = 0.0
     for variant, bands in generate.PLANTED_BANDS.items():
         images, labels = generate.generate(variant, "test", TEST_COUNT)
@@ -259,7 +287,6 @@ def main() -> None:
             "planted_bands": bands,
             **measurements(network, variant, images, labels),
         }
-        files += [f"{variant}.npz", f"{variant}.onnx"]
 
     facts = {
         "seed": generate.SEED,
@@ -274,11 +301,8 @@ def main() -> None:
         "mask": {"penalty_on_mean": MASK_PENALTY, "steps": MASK_STEPS},
         "variants": variants,
     }
-    (options.out / "bands.json").write_text(json.dumps(_rounded(facts), indent=2) + "\n")
-    sums = [
-        f"{hashlib.sha256((options.out / name).read_bytes()).hexdigest()}  {name}\n" for name in sorted(files)
-    ]
-    (options.out / "SHA256SUMS").write_text("".join(sums))
+    write_facts(options.out / "bands.json", facts)
+    write_checksums(options.out)
     print(f"clipped share of test pixels: {clipped_share:.1e}\n")
     print_tables(variants)
 

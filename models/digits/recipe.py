@@ -7,7 +7,9 @@ onnxruntime.
 
 import argparse
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import onnx
@@ -27,7 +29,8 @@ TRAINING_EPSILON = 0.1
 EPSILONS = (0.02, 0.05, 0.08, 0.10, 0.12, 0.15)
 ATTACK_STEPS = 40
 ATTACK_RESTARTS = 3
-FILES = ("normal.onnx", "robust.onnx", "test.npz")
+
+Augmentation: TypeAlias = Callable[[Tensor, torch.Generator], Tensor]
 
 
 class Normalise(nn.Module):
@@ -108,11 +111,21 @@ def pgd(
     return attacked
 
 
-def train(images: Tensor, labels: Tensor, *, epsilon: float) -> nn.Sequential:
+def train(
+    images: Tensor,
+    labels: Tensor,
+    *,
+    epsilon: float = 0.0,
+    untrained: Callable[[], nn.Sequential] = digit_network,
+    augmentation: Augmentation | None = None,
+    seed: int = SEED,
+) -> nn.Sequential:
     """The trained network; adversarial training unless epsilon is 0."""
-    torch.manual_seed(SEED)
-    random = torch.Generator().manual_seed(SEED)
-    network = digit_network()
+    torch.manual_seed(seed)
+    random = torch.Generator().manual_seed(seed)
+    # An augmentation has a stream of its own: batches and shifts are the same with and without it.
+    augmenting = torch.Generator().manual_seed(seed + 1)
+    network = untrained()
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=1e-2)
     batches = -(-len(images) // BATCH_SIZE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=EPOCHS * batches)
@@ -123,6 +136,8 @@ def train(images: Tensor, labels: Tensor, *, epsilon: float) -> nn.Sequential:
             top, left = torch.randint(3, (2,), generator=random).tolist()
             padded = functional.pad(images[chosen], (1, 1, 1, 1))
             batch, target = padded[..., top : top + SIZE, left : left + SIZE], labels[chosen]
+            if augmentation is not None:
+                batch = augmentation(batch, augmenting)
             if reach > 0:
                 batch = pgd(
                     network,
@@ -207,6 +222,13 @@ def check(folder: Path) -> None:
                 raise ValueError(msg)
 
 
+def write_checksums(folder: Path) -> None:
+    """SHA256SUMS of the models and images in a folder."""
+    files = sorted(path for path in folder.iterdir() if path.suffix in {".onnx", ".npz"})
+    sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files]
+    (folder / "SHA256SUMS").write_text("".join(sums))
+
+
 def main() -> None:
     """Train, measure, export; or check what is there."""
     parser = argparse.ArgumentParser(description=main.__doc__)
@@ -236,8 +258,7 @@ def main() -> None:
         row += [accuracy_under_pgd(network, images, labels, epsilon=e) for e in EPSILONS]
         print(f"| {name} |", " | ".join(f"{a:.3f}" for a in row), "|")
 
-    sums = [f"{hashlib.sha256((options.out / f).read_bytes()).hexdigest()}  {f}\n" for f in FILES]
-    (options.out / "SHA256SUMS").write_text("".join(sums))
+    write_checksums(options.out)
 
 
 if __name__ == "__main__":
