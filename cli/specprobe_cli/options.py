@@ -65,6 +65,16 @@ class _Size(click.ParamType[tuple[int, int]]):
         return sizes[0], sizes[-1]
 
 
+class _Resize(_Size):
+    name = "N|H,W"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, int):
+            return value
+        sides = super().convert(value, param, ctx)
+        return sides[0] if str(value).isdecimal() else sides
+
+
 class _Assignment(click.ParamType[tuple[str, float]]):
     name = "NAME=VALUE"
 
@@ -108,6 +118,12 @@ recipe_options = _all(
     click.option("--channel-order", type=click.Choice(["RGB", "BGR", "grey"])),
     click.option(
         "--size", type=_Size(), help="Height and width of pictures, where the model leaves them open."
+    ),
+    click.option(
+        "--resize", type=_Resize(), help="Resize pictures: shortest edge, or height and width. Not of arrays."
+    ),
+    click.option(
+        "--crop", type=_Size(), help="Then crop pictures about the middle: side, or height and width."
     ),
     click.option(
         "--preprocess",
@@ -188,6 +204,8 @@ class RunOptions:
     layout: Any
     channel_order: Any
     size: tuple[int, int] | None
+    resize: int | tuple[int, int] | None
+    crop: tuple[int, int] | None
     preprocess: Path | None
     input_name: str | None
     output_name: str | None
@@ -209,6 +227,9 @@ class RunOptions:
         from specprobe.recipe_files import read_recipe
 
         recipe = Preprocessing() if self.preprocess is None else read_recipe(self.preprocess)
+        given: dict[str, Any] = {} if self.crop is None else {"crop": self.crop}
+        if self.resize is not None:
+            given |= {"resize": self.resize, "edge": "shortest"}
         return with_options(
             recipe,
             mean=self.mean,
@@ -217,6 +238,7 @@ class RunOptions:
             layout=self.layout,
             channel_order=self.channel_order,
             size=self.size,
+            geometry=replace(recipe.geometry, **given) if given else None,
         )
 
     def settings(self, network: "Network") -> dict[str, Any]:
