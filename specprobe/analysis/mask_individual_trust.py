@@ -45,58 +45,66 @@ class TrustRegionImageMasks(ImageMasks[TrustRegionMasksState, TrustRegion]):
 
     def advance(self, state: TrustRegionMasksState, /) -> TrustRegionMasksState:
         """Look at the masks that are to be tried, take them or not, and find the next ones."""
-        preset, xp = self.preset, namespace(state.values)
-        found = self.measure(state, state.trial)
+        return self._proposed(self._tried(state))
+
+    def _tried(self, state: TrustRegionMasksState) -> TrustRegionMasksState:
+        """With the masks that were to be tried, where they are taken, and the best ones."""
+        preset, found = self.preset, self.measure(state, state.trial)
         price = preset.sparsity_weight * self.densities(state.trial)
-        objective = self._judged(found.change, state.aim) + price
         stands = found.predicted == self.images.predicted[state.start + state.rows]
-        stands &= found.lead > _LEAD
-        better = stands & (objective < state.best_objective)
-        best = xp.where(_by_image(better, state.values), state.trial, state.best)
-        best_objective = np.where(better, objective, state.best_objective)
+        objective = self._judged(found.change, state.aim) + price
+        better = stands & (found.lead > _LEAD) & (objective < state.best_objective)
 
         aimed = invariance(found.change + state.aim, preset)[0] + price
-        taken, radius, begun = aimed < state.reference, state.radius, np.isfinite(state.reference)
+        taken, begun = aimed < state.reference, np.isfinite(state.reference)
         decrease = np.where(begun, state.reference, aimed) - aimed
-        radius = np.where(begun, next_radius(radius, decrease, state.expected, preset), radius)
+        radius = next_radius(state.radius, decrease, state.expected, preset)
         remembered = np.where(taken, preset.memory * state.remembered + 1, state.remembered)
         mean = np.where(begun, aimed + decrease * (1 - 1 / remembered), aimed)
-        reference = np.where(taken, mean, state.reference)
-        values = xp.where(_by_image(taken, state.values), state.trial, state.values)
-        gradient = xp.where(_by_image(taken, state.values), found.gradient, state.gradient)
-        change = np.where(taken, found.change, state.change)
-
-        following = trial(values, gradient, change + state.aim, radius, preset, shape=self.shape)
-        price = preset.sparsity_weight * self.densities(values)
-        tolerance = preset.tolerance * price
-        still = (following.expected <= tolerance) | (radius < preset.smallest_radius)
-        # Where it has come to rest at a mask that is better than the best one, this mask changes the prediction.
-        astray = still & (best_objective > self._judged(change, state.aim) + price + tolerance)
-        aim = np.where(astray, np.maximum(2 * state.aim, preset.aim), state.aim)
-        lost = astray & (aim > preset.largest_aim)
-        converged = still & ~astray & (state.settled - best_objective <= tolerance)
-        again = still & ~converged & ~lost
-        if again.any():
-            radius = np.where(again, preset.radius, radius)
-            following = trial(values, gradient, change + aim, radius, preset, shape=self.shape)
-        later = replace(
+        return replace(
             state,
             step=state.step + 1,
-            values=values,
-            gradient=gradient,
-            trial=xp.where(_by_image(astray, values), best, following.values),
-            best=best,
-            best_objective=best_objective,
-            change=change,
-            aim=aim,
-            reference=np.where(astray, np.inf, reference),
-            remembered=np.where(astray, 0.0, remembered),
+            values=_where(taken, state.trial, state.values),
+            gradient=_where(taken, found.gradient, state.gradient),
+            change=np.where(taken, found.change, state.change),
+            best=_where(better, state.trial, state.best),
+            best_objective=np.where(better, objective, state.best_objective),
+            reference=np.where(taken, mean, state.reference),
+            remembered=remembered,
+            radius=np.where(begun, radius, state.radius),
+        )
+
+    def _proposed(self, state: TrustRegionMasksState) -> TrustRegionMasksState:
+        """With masks to be tried next; without the images that are done."""
+        preset, shape = self.preset, self.shape
+        following = trial(
+            state.values, state.gradient, state.change + state.aim, state.radius, preset, shape=shape
+        )
+        price = preset.sparsity_weight * self.densities(state.values)
+        tolerance = preset.tolerance * price
+        still = (following.expected <= tolerance) | (state.radius < preset.smallest_radius)
+        # Where it has come to rest at a mask that is better than the best one, this mask changes the prediction.
+        resting = self._judged(state.change, state.aim) + price
+        astray = still & (state.best_objective > resting + tolerance)
+        aim = np.where(astray, np.maximum(2 * state.aim, preset.aim), state.aim)
+        lost = astray & (aim > preset.largest_aim)
+        converged = still & ~astray & (state.settled - state.best_objective <= tolerance)
+        again = still & ~converged & ~lost
+        radius = np.where(again, preset.radius, state.radius)
+        if again.any():
+            following = trial(state.values, state.gradient, state.change + aim, radius, preset, shape=shape)
+        later = replace(
+            state,
+            trial=_where(astray, state.best, following.values),
             expected=following.expected,
+            aim=aim,
+            reference=np.where(astray, np.inf, state.reference),
+            remembered=np.where(astray, 0.0, state.remembered),
             radius=radius,
-            settled=np.where(again & ~astray, best_objective, state.settled),
+            settled=np.where(again & ~astray, state.best_objective, state.settled),
         )
         done = converged | lost | (later.step >= preset.max_epochs)
-        return self.leave(later, best, done, converged)
+        return self.leave(later, later.best, done, converged)
 
     def _judged(self, change: "NDArray[np.float64]", aim: "NDArray[np.float64]") -> "NDArray[np.float64]":
         """Invariance of which a fall of the loss by no more than was aimed at is not held against a mask."""
@@ -124,5 +132,6 @@ _LEAD = 1e-5
 """Of the first class, for a prediction that does not depend on the order in which float32 is summed."""
 
 
-def _by_image(chosen: "NDArray[np.bool_]", values: "Array") -> "Array":
-    return like(chosen[:, None, None], values)
+def _where(chosen: "NDArray[np.bool_]", first: "Array", second: "Array") -> "Array":
+    """By image."""
+    return namespace(first).where(like(chosen[:, None, None], first), first, second)
