@@ -60,6 +60,7 @@ def model_facts(file: "ModelFile", network: "Network | None" = None, /) -> dict[
             "input": network.input,
             "output": network.output,
             "batch": network.batch,
+            "findings": [finding.to_dict() for finding in network.findings],
         }
     return facts
 

@@ -49,6 +49,7 @@ def test_model_facts_say_how_it_was_fed(model: Path) -> None:
     assert facts["preprocessing"]["mean"] == [0.5]
     assert facts["preprocessing"]["layout"] == "NCHW"
     assert (facts["image_shape"], facts["classes"], facts["batch"]) == ([3, 4, 4], 48, None)
+    assert facts["findings"] == []
     json.dumps(facts, allow_nan=False)
 
 

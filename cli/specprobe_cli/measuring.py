@@ -164,6 +164,15 @@ class Measuring:
         as_json, quiet : bool
             From ``--json`` and ``--quiet``.
         """
+
+        def told(content: Mapping[str, Any]) -> "RenderableType":
+            from rich.console import Group
+
+            from specprobe_cli.tables import findings_lines
+
+            warnings = [finding for finding in self.facts["findings"] if finding["level"] != "note"]
+            return Group(table(content), *findings_lines(warnings, everything=False))
+
         deliver_measured(
             result,
             title=self.file.path.name,
@@ -171,7 +180,7 @@ class Measuring:
             images=self.images,
             settings=self.settings,
             argv=options.command_line(),
-            table=table,
+            table=told,
             destinations=destinations,
             as_json=as_json,
             quiet=quiet,

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from specprobe.runtime.device import MOST_THREADS
+
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
@@ -164,7 +166,9 @@ run_options = _all(
     click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True),
     click.option("--device", default="cpu", show_default=True, metavar="cpu|cuda[:i]|auto"),
     click.option(
-        "--threads", type=click.IntRange(min=1), help="For one operator; all processors by default."
+        "--threads",
+        type=click.IntRange(1, MOST_THREADS),
+        help="For one operator; all processors by default.",
     ),
     click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
     click.option("--dask", metavar="ADDRESS", help="Scheduler of a Dask cluster that shares the files."),

@@ -418,15 +418,21 @@ def chance_findings(measured: Accuracy, /) -> tuple[Finding, ...]:
     Returns
     -------
     tuple of Finding
-        One warning at chance level, none above it.
+        One warning where the interval does not lie above chance, none where it does. It says whether the accuracy
+        itself is at chance, or the images are too few to tell.
     """
     if not measured.at_chance:
         return ()
     low, high = measured.accuracy_interval
-    message = (
-        f"accuracy {measured.accuracy:.3f} [{low:.3f}, {high:.3f}] is not above chance ({measured.chance:.3f}): "
-        "check --mean, --std, --range, --layout, --channel-order and --class-map"
-    )
+    told = f"accuracy {measured.accuracy:.3f} [{low:.3f}, {high:.3f}]"
+    advice = "check --mean, --std, --range, --layout, --channel-order and --class-map"
+    if measured.accuracy > measured.chance:
+        message = (
+            f"{told} is above chance ({measured.chance:.3f}), but {measured.images} images are too few to establish it: "
+            f"take more; if they do not, {advice}"
+        )
+    else:
+        message = f"{told} is not above chance ({measured.chance:.3f}): {advice}"
     return (Finding(level="warning", code="chance-level", message=message),)
 
 

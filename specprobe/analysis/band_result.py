@@ -156,7 +156,7 @@ class BandAccuracy:
         if clean is None:
             reason = "the images have no labels"
         elif clean.correct == 0 or clean.at_chance:
-            reason = "the clean accuracy is not above chance"
+            reason = "the clean accuracy is not established to be above chance"
         elif not self.radii:
             reason = "no radius was asked for"
         if reason is not None or clean is None:

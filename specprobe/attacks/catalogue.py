@@ -174,8 +174,10 @@ def members_of(
         raise ValueError(msg)
     names = _standard(classes, banded=banded) if attack == "standard" else (attack,)
     for name in names:
-        if classes is not None and classes < FEWEST_CLASSES.get(name, 2):
-            msg = f"{attack} needs a model of {FEWEST_CLASSES[name]} classes, this one has {classes}; take apgd-ce"
+        fewest = FEWEST_CLASSES.get(name, 2)
+        if classes is not None and classes < fewest:
+            advice = "take apgd-ce" if classes >= 2 else "no attack can change the class of a single output"
+            msg = f"{attack} needs a model of {fewest} classes, this one has {classes}; {advice}"
             raise InputMismatch(msg)
     if banded and any(_CATALOGUE[name].minimal_norm for name in names):
         msg = f"{attack} knows no frequencies, and perturbations are to be confined to some; pgd and square can be"

@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from specprobe.errors import ModelError, RecipeError
 from specprobe.graph.emit import Emitter
+from specprobe.graph.integer_input import refuse_rounded_away
 from specprobe.graph.limits import printable
 
 if TYPE_CHECKING:
@@ -165,7 +166,8 @@ def resolve(
     Raises
     ------
     RecipeError
-        If the model leaves open what neither recipe nor data says, or they contradict one another.
+        If the model leaves open what neither recipe nor data says, they contradict one another, or the model's integer
+        input would round the images away.
     """
     name = printable(str(value.name))
     if value.shape is None:
@@ -227,6 +229,7 @@ def resolve(
     if recipe.channel_order in {"BGR", "grey"} and channels != 3:
         msg = f"--channel-order {recipe.channel_order} needs pictures of 3 channels, this model takes {channels}"
         raise RecipeError(msg)
+    refuse_rounded_away(value, recipe)
     resolved = replace(recipe, layout=layout, guessed=recipe.guessed or guessed)
     return resolved, (channels, height, width)
 

@@ -13,7 +13,14 @@ from specprobe.errors import DeviceUnavailable
 if TYPE_CHECKING:
     from types import ModuleType
 
-__all__ = ["Device", "available_threads", "import_onnxruntime", "installed_runtimes"]
+__all__ = [
+    "MOST_THREADS",
+    "Device",
+    "available_threads",
+    "check_threads",
+    "import_onnxruntime",
+    "installed_runtimes",
+]
 
 RUNTIMES = (
     "onnxruntime",
@@ -23,6 +30,9 @@ RUNTIMES = (
     "onnxruntime-qnn",
 )
 """Distributions that install the package ``onnxruntime``; each overwrites the files of the others."""
+
+MOST_THREADS = 256
+"""For one operator: beyond it a number is taken for a mistake."""
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _NAME = re.compile(r"(cpu|cuda)(?::(\d+))?")
@@ -88,6 +98,24 @@ def available_threads() -> int:
     except (OSError, ValueError):
         return count
     return count if quota == "max" else max(1, min(count, int(quota) // int(period)))
+
+
+def check_threads(threads: int | None, /) -> None:
+    """Refuse a number of threads that is surely a mistake.
+
+    Parameters
+    ----------
+    threads : int or None
+        For one operator; None leaves it to :func:`available_threads`.
+
+    Raises
+    ------
+    ValueError
+        If it lies outside 1 to :data:`MOST_THREADS`.
+    """
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        msg = f"threads is {threads}; accepted are whole numbers from 1 to {MOST_THREADS}, {available_threads()} fit here"
+        raise ValueError(msg)
 
 
 def installed_runtimes() -> dict[str, str]:

@@ -15,7 +15,7 @@ from specprobe.findings import Finding
 from specprobe.graph.limits import Limits
 from specprobe.graph.load import ModelFile, open_model
 from specprobe.recipe import Preprocessing
-from specprobe.runtime.device import Device
+from specprobe.runtime.device import Device, check_threads
 from specprobe.runtime.opened import Opened, Run, halving, in_batches
 from specprobe.runtime.prepare import prepare
 from specprobe.runtime.session import choose_device
@@ -38,7 +38,7 @@ class Network:
     image_shape : (int, int, int)
         C, H, W of the images it takes.
     classes : int
-        Number of logits, K.
+        Number of logits, K, at least 2.
     input, output : str or None
         Names in the file, as asked for.
     fixed_inputs : tuple of (str, float)
@@ -319,7 +319,7 @@ def load(
     device : str or Device
         ``cpu``, ``cuda``, ``cuda:1``, ``auto``.
     threads : int, optional
-        For one operator.
+        For one operator, 1 to 256.
     limits : Limits, optional
         Caps on what the file may ask for.
 
@@ -331,12 +331,15 @@ def load(
     Raises
     ------
     ModelError
-        If the file is no model, or no classifier of images.
+        If the file is no model, or no classifier of images into two classes or more.
     RecipeError
         If the preprocessing does not fit the model.
     DeviceUnavailable
         If no runtime is installed or the device does not start.
+    ValueError
+        If ``threads`` is out of range.
     """
+    check_threads(threads)
     device = choose_device(device) if isinstance(device, str) else device
     file = source if isinstance(source, ModelFile) else open_model(source, limits=limits)
     prepared = prepare(
@@ -354,6 +357,13 @@ def load(
         msg = (
             f"{file.path.name} gives an output of shape {tuple(shape)} for {probe.shape[0]} image(s); accepted are "
             "logits [N, K]; name a tensor of that shape with --output NAME"
+        )
+        raise ModelError(msg)
+    if shape[1] < 2:
+        msg = (
+            f"{file.path.name} gives logits [N, {shape[1]}], and the largest of one number tells no class: accepted are "
+            "[N, K] with K of 2 or more; export two logits, [0, z] concatenated, where z is the log-odds, which a final "
+            "Sigmoid takes; or name another tensor with --output NAME"
         )
         raise ModelError(msg)
     network = Network(

@@ -12,6 +12,7 @@ from specprobe.errors import ModelError, SpecprobeError
 from specprobe.findings import Finding
 from specprobe.graph.batching import fixed_batch, rebatch
 from specprobe.graph.emit import Emitter
+from specprobe.graph.integer_input import integer_findings
 from specprobe.graph.limits import printable
 from specprobe.graph.load import ModelFile, infer_shapes, raise_opset
 from specprobe.graph.preprocess import image_input, metadata_recipe, prepend, resolve, set_inputs
@@ -126,6 +127,7 @@ def prepare(
     if resolved.guessed:
         message = f"layout {resolved.layout} is a guess from the shape of the input; state it with --layout"
         findings.append(Finding(level="warning", code="guessed-recipe", message=message))
+    findings += integer_findings(value, resolved)
     raised = raise_opset(model)
     chosen = _choose_output(raised, output_name, file)
     logits = trailing_activation(chosen)

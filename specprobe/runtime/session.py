@@ -210,6 +210,9 @@ def _options(ort: "ModuleType", device: Device, threads: int) -> Any:
     options.log_severity_level = 4
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    if threads > available_threads():
+        # Threads that wait by spinning keep those that have work off the processors.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     if device.kind != "cpu":
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")

@@ -10,19 +10,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from specprobe.analysis.metrics import Metric
-from specprobe.analysis.paired import paired_means, paired_proportions
-from specprobe.analysis.per_image import same
 from specprobe.audit.baseline import Entry, limit_of, read_baseline, updated, write_baseline
 from specprobe.audit.plan import Job, jobs
 from specprobe.audit.verdicts import AuditResult, Limit, Verdict, judge, waived
 from specprobe.errors import ConfigError, DeviceUnavailable, SpecprobeError
 from specprobe.provenance import data_facts, model_facts
+from specprobe.runtime.device import check_threads
+from specprobe.workflow.audit_against import against
 from specprobe.workflow.audited_models import Opened, Progress
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
-
-    from numpy.typing import NDArray
 
     from specprobe.audit.config import Audit, Check
     from specprobe.graph.limits import Limits
@@ -85,7 +83,8 @@ def audit(
     Returns
     -------
     Audited
-        A model or a metric that cannot be measured has the status ``error``; the others are judged all the same.
+        A model or a metric that cannot be measured, for whatever reason, has the status ``error``; the others are
+        judged all the same.
 
     Raises
     ------
@@ -93,6 +92,8 @@ def audit(
         If a model, metric or baseline that the configuration names does not exist.
     DeviceUnavailable
         If the device does not start.
+    MemoryError
+        If the machine has no room.
     """
     auditor = Auditor(config, limits=limits, fresh=update_baseline, executor=executor, progress=progress)
     tasks = auditor.tasks()
@@ -149,7 +150,7 @@ class Auditor:
     Raises
     ------
     ConfigError
-        If a model or baseline that the configuration names does not exist.
+        If a model or baseline that the configuration names does not exist, or the threads are out of range.
     """
 
     def __init__(
@@ -162,6 +163,11 @@ class Auditor:
         executor: "Executor | None" = None,
         progress: Progress | None = None,
     ) -> None:
+        try:
+            check_threads(config.run.get("threads"))
+        except ValueError as error:
+            msg = f"{config.path.name}: [run]: {error}"
+            raise ConfigError(msg) from error
         self.config = config
         self.models = [Opened(path, config, limits) for path in config.model_files()]
         self.baseline = read_baseline(config.path.parent / config.baseline)
@@ -194,7 +200,7 @@ class Auditor:
         Returns
         -------
         verdict : Verdict
-            With the status ``error`` where it cannot be measured.
+            With the status ``error`` where it cannot be measured, be it by an exception that nobody foresaw.
         entry : Entry or None
             What was measured, for checks against the baseline.
 
@@ -202,20 +208,31 @@ class Auditor:
         ------
         DeviceUnavailable
             If the device does not start.
+        MemoryError
+            If the machine has no room.
         """
-        model, check = task.model, task.check
+        check = task.check
         line = self.config.lines.get(check.name, 1)
-        broken = Verdict(model=model.name, check=check.name, metric=check.metric, status="error", line=line)
+        broken = Verdict(
+            model=task.model.name, check=check.name, metric=check.metric, status="error", line=line
+        )
         try:
-            metric = self._metric(model, task)
-            if check.against is not None:
-                rival = self._others[check.against]
-                other = self._metric(rival, task)
-                return _against(model, rival, check, metric, other, self.config, line), None
-        except DeviceUnavailable:
+            return self._judged(task, broken)
+        except (DeviceUnavailable, MemoryError):
             raise
         except SpecprobeError as error:
             return replace(broken, message=str(error)), None
+        except Exception as error:  # noqa: BLE001 - a bug in one metric leaves the others to be judged
+            return replace(broken, message=_unforeseen(error)), None
+
+    def _judged(self, task: Task, broken: Verdict) -> tuple[Verdict, Entry | None]:
+        """What a check says of a model that can be measured; ``broken`` with a message where the baseline does not fit."""
+        model, check, line = task.model, task.check, broken.line
+        metric = self._metric(model, task)
+        if check.against is not None:
+            rival = self._others[check.against]
+            other = self._metric(rival, task)
+            return against(model, rival, check, metric, other, self.config, line), None
         limit = Limit(minimum=check.minimum, maximum=check.maximum, origin=_origin(check))
         entry = None
         if check.baseline:
@@ -264,6 +281,12 @@ class Auditor:
         return _pick(found, task.check)
 
 
+def _unforeseen(error: Exception) -> str:
+    """Message of a verdict for an exception that specprobe does not raise on purpose."""
+    text = " ".join(str(error).split())
+    return f"it could not be measured, which is a bug in specprobe: {type(error).__name__}: {text}"
+
+
 def _data_digest(metric: Metric) -> str:
     """Of the images that a metric was measured on, in their order."""
     if metric.image_digest is None:
@@ -286,54 +309,6 @@ def _others(config: "Audit", models: list[Opened], limits: "Limits | None") -> d
             raise ConfigError(msg)
         found[check.against] = named[0] if named else Opened(path, config, limits)
     return found
-
-
-def _against(
-    model: Opened,
-    rival: Opened,
-    check: "Check",
-    metric: Metric,
-    other: Metric,
-    config: "Audit",
-    line: int,
-) -> Verdict:
-    """The difference to another model, image by image where that is possible."""
-    interval = None
-    value = (
-        None if None in {metric.value, other.value} else float(metric.value or 0) - float(other.value or 0)
-    )
-    mine, theirs = metric.image_values, other.image_values
-    if mine is not None and theirs is not None and value is not None:
-        if not same(metric.image_digest, other.image_digest):
-            message = f"{model.name} and {rival.name} did not see the same images, so they cannot be compared"
-            return Verdict(
-                model=model.name,
-                check=check.name,
-                metric=check.metric,
-                status="error",
-                line=line,
-                message=message,
-            )
-        interval = _paired_interval(theirs, mine, config.confidence)
-    origin = f"{check.tolerance:g} at most worse than {rival.name}"
-    if check.better == "higher":
-        limit = Limit(minimum=-check.tolerance, origin=origin)
-    else:
-        limit = Limit(maximum=check.tolerance, origin=origin)
-    what = f"difference in {check.metric}"
-    return judge(
-        check, model.name, limit, value=value, interval=interval, unit=metric.unit, line=line, what=what
-    )
-
-
-def _paired_interval(
-    first: "NDArray[np.float64]", second: "NDArray[np.float64]", confidence: float
-) -> tuple[float, float]:
-    """Of the mean of second minus first, over the same images."""
-    if set(np.unique(np.concatenate([first, second]))) <= {0.0, 1.0}:
-        return paired_proportions(first, second, confidence=confidence).interval
-    low, high = paired_means((second - first)[:, None], confidence=confidence).interval[0]
-    return float(low), float(high)
 
 
 def _pick(found: Mapping[str, Metric], check: "Check") -> Metric:
@@ -375,8 +350,9 @@ def _facts(model: Opened) -> dict[str, Any]:
     try:
         network = model.__dict__.get("pair", (None, None))[0]
         return model_facts(model.file, network)
-    except SpecprobeError as error:
-        return {"file": model.name, "error": str(error)}
+    except Exception as error:  # noqa: BLE001 - the verdicts on it say what is wrong
+        message = str(error) if isinstance(error, SpecprobeError) else _unforeseen(error)
+        return {"file": model.name, "error": message}
 
 
 def _data(models: list[Opened]) -> dict[str, Any] | None:

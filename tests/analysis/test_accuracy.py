@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import pickle
+import re
 import subprocess
 import sys
 import zipfile
@@ -23,7 +24,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 import specprobe
-from specprobe.analysis.accuracy import Accuracy, accuracy, batch_logits
+from specprobe.analysis.accuracy import Accuracy, accuracy, batch_logits, chance_findings
 from specprobe.errors import DataError, EmptyInput, InvalidNumbers
 from specprobe.images import ArraySource
 from specprobe.protocols import Batch
@@ -211,6 +212,28 @@ def test_counts_that_no_images_have_are_refused(correct: int, images: int) -> No
 def test_chance_is_the_answer_that_never_looks(right: int, labels: list[int], at_chance: bool) -> None:
     answers = [label if i < right else (label + 1) % 2 for i, label in enumerate(labels)]
     assert accuracy(FirstPixels(), ArraySource(pictures(answers), labels)).at_chance is at_chance
+
+
+@pytest.mark.parametrize(
+    ("right", "labels", "told"),
+    [
+        (
+            2,
+            [0, 1],
+            r"accuracy 1\.000 .* is above chance \(0\.500\), but 2 images are too few to establish it",
+        ),
+        (58, [0] * 50 + [1] * 50, r"is above chance \(0\.500\), but 100 images are too few"),
+        (50, [0] * 50 + [1] * 50, r"is not above chance \(0\.500\): check --mean, --std"),
+        (85, [0] * 90 + [1] * 10, r"is not above chance \(0\.900\): check --mean, --std"),
+        (62, [0] * 50 + [1] * 50, None),
+    ],
+    ids=["two images", "not clearly above", "at chance", "below", "above"],
+)
+def test_too_few_images_are_not_taken_for_chance(right: int, labels: list[int], told: str | None) -> None:
+    answers = [label if i < right else (label + 1) % 2 for i, label in enumerate(labels)]
+    found = chance_findings(accuracy(FirstPixels(), ArraySource(pictures(answers), labels)))
+    assert [finding.code for finding in found] == ([] if told is None else ["chance-level"])
+    assert told is None or re.search(told, found[0].message)
 
 
 # What does not fit

@@ -197,7 +197,7 @@ def test_chance_level_is_told_and_has_no_radius() -> None:
     source = labelled(60, wrong=60)
     result = band_accuracy(Linear(), source, radii=(2, 12))
     assert result.radius_95 is None
-    assert result.saturation.reason == "the clean accuracy is not above chance"
+    assert result.saturation.reason == "the clean accuracy is not established to be above chance"
     assert [finding.code for finding in result.findings] == ["chance-level"]
 
 

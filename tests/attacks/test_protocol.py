@@ -172,6 +172,12 @@ def test_an_attack_is_refused_where_its_loss_needs_more_classes(name: str, fewes
 
 
 @pytest.mark.parametrize("name", ATTACKS)
+def test_every_attack_is_refused_where_there_is_one_class(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} needs a model of [234] classes, this one has 1"):
+        members_of(name, Settings(), classes=1)
+
+
+@pytest.mark.parametrize("name", ATTACKS)
 def test_every_attack_exists_and_takes_what_the_catalogue_says(name: str) -> None:
     import importlib
     import inspect

@@ -10,6 +10,7 @@ import onnx
 import pytest
 
 import specprobe
+from specprobe.graph.load import open_model
 
 DIGITS = Path(specprobe.__file__).parent.parent / "models" / "digits"
 HEAD = """
@@ -225,6 +226,67 @@ def test_a_setting_that_cannot_be_is_an_error_and_no_bug(verdicts: Any, folder: 
     assert code == 1
     assert {verdict["status"] for verdict in found.values()} == {"error"}
     assert "attack is 'nope'" in found["normal.onnx", "attack.robust_accuracy"]["message"]
+
+
+BOTH = (
+    '[[check]]\nmetric = "accuracy"\nmin = 0.5\n'
+    '[[check]]\nname = "robust"\nmetric = "attack.robust_accuracy"\nmin = 0.5\nlimit = 4\n'
+)
+
+
+def test_a_bug_in_one_metric_is_its_own_error(
+    run: Any, verdicts: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        name = "pgd"
+        raise KeyError(name)
+
+    monkeypatch.setattr(specprobe, "attack", broken)
+    config(folder, BOTH)
+    code, found = verdicts("--junit", "j.xml")
+    assert code == 1
+    for model in ("normal.onnx", "robust.onnx"):
+        assert found[model, "accuracy"]["status"] == "pass"
+        assert found[model, "robust"]["status"] == "error"
+        assert "a bug in specprobe: KeyError: 'pgd'" in found[model, "robust"]["message"]
+    assert (folder / "j.xml").read_text(encoding="utf-8").count("<error ") == 2
+    assert run("audit", "--exit-zero", "-q") == (0, "", "")
+
+
+def test_a_bug_in_opening_a_model_leaves_the_other_models(
+    verdicts: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(path: Path, **settings: Any) -> Any:
+        if path.name == "robust.onnx":
+            msg = "no\nway"
+            raise RuntimeError(msg)
+        return open_model(path, **settings)
+
+    monkeypatch.setattr("specprobe.workflow.audited_models.open_model", broken)
+    config(folder, '[[check]]\nmetric = "accuracy"\nmin = 0.5\n')
+    code, found = verdicts()
+    assert code == 1
+    assert found["normal.onnx", "accuracy"]["status"] == "pass"
+    assert found["robust.onnx", "accuracy"]["message"].endswith("RuntimeError: no way")
+
+
+@pytest.mark.parametrize(("error", "left"), [(MemoryError, 5), (KeyboardInterrupt, 130)])
+def test_what_concerns_the_machine_or_the_user_ends_the_audit(
+    run: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException], left: int
+) -> None:
+    def stopped(*_: Any, **__: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(specprobe, "attack", stopped)
+    config(folder, BOTH)
+    assert run("audit", "-q")[0] == left
+
+
+def test_threads_that_cannot_be_meant_are_refused(refusal: Any, folder: Path) -> None:
+    config(folder, '[[check]]\nmetric = "accuracy"\nmin = 1\n', f"{HEAD}[run]\nthreads = 1000\n")
+    assert "specprobe.toml: [run]: threads is 1000; accepted are whole numbers from 1 to 256" in refusal(
+        "audit"
+    )
 
 
 def test_a_baseline_holds_for_its_images_alone(verdicts: Any, folder: Path) -> None:

@@ -90,6 +90,14 @@ FUTURE = NET.replace('"" : 18', '"" : 999')
 INTEGER = NET.replace("(float[N, 1, 4, 4] image)", "(int64[N, 1, 4, 4] ids)").replace(
     "flat = Flatten(image)", "real = Cast<to = 1>(ids)  flat = Flatten(real)"
 )
+BYTES = NET.replace("(float[N, 1, 4, 4] image)", "(uint8[N, 1, 4, 4] image)").replace(
+    "flat = Flatten(image)", "real = Cast<to = 1>(image)  flat = Flatten(real)"
+)
+ONE = (
+    NET.replace("(float[N, 2] logits)", "(float[N, 1] logits)")
+    .replace("logits = MatMul(flat, w)", "logits = ReduceSum(flat, axis)")
+    .replace("<float[16, 2]", "<int64[1] axis = {1}, float[16, 2]")
+)
 NAN = NET.replace(
     "flat = Flatten(image)",
     "zero = Sub(image, image)  undefined = Div(zero, zero)  flat = Flatten(undefined)",
@@ -175,6 +183,9 @@ CASES = [
         lambda d: net(d, INTEGER),
         npz(images=IMAGES, labels=np.zeros(5, int)),
     ),
+    Case("one logit", 3, r"logits \[N, 1\], .* export two logits", lambda d: net(d, ONE), npz(images=IMAGES)),
+    Case("bytes unscaled", 2, "is uint8, .* say --range 255", lambda d: net(d, BYTES), npz(images=IMAGES)),
+    Case("threads", 2, "1000 is not in the range", data=npz(images=IMAGES), options=("--threads", "1000")),
     Case("pickled", 4, "pickle|object", data=npz(images=np.array([{}, 1], object), labels=np.zeros(2, int))),
     Case("zip bomb", 4, "expand|compress|ratio|bytes", data=zip_bomb),
     Case("truncated picture", 4, "one.jpg", data=broken_folder),

@@ -11,7 +11,13 @@ import pytest
 
 from specprobe.errors import DeviceUnavailable
 from specprobe.runtime import device, session
-from specprobe.runtime.device import Device, available_threads, import_onnxruntime, installed_runtimes
+from specprobe.runtime.device import (
+    Device,
+    available_threads,
+    check_threads,
+    import_onnxruntime,
+    installed_runtimes,
+)
 
 
 @pytest.mark.parametrize(
@@ -82,6 +88,17 @@ def test_threads_follow_a_container_quota(
     monkeypatch.setattr(device, "_QUOTA", file)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
     assert available_threads() == expected
+
+
+@pytest.mark.parametrize("threads", [None, 1, 256])
+def test_numbers_of_threads_that_can_be_meant_pass(threads: int | None) -> None:
+    check_threads(threads)
+
+
+@pytest.mark.parametrize("threads", [-1, 0, 257, 1000])
+def test_other_numbers_of_threads_are_refused(threads: int) -> None:
+    with pytest.raises(ValueError, match=rf"threads is {threads}; accepted are whole numbers from 1 to 256"):
+        check_threads(threads)
 
 
 def test_installed_runtimes_lists_every_distribution(monkeypatch: pytest.MonkeyPatch) -> None:

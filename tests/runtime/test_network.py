@@ -14,7 +14,7 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 import specprobe
-from specprobe.errors import InputMismatch, ModelError, UnsupportedOperator
+from specprobe.errors import InputMismatch, ModelError, RecipeError, UnsupportedOperator
 from specprobe.findings import Finding
 from specprobe.graph.limits import Limits
 from specprobe.graph.load import open_model, raise_opset
@@ -307,6 +307,9 @@ def test_bytes_take_pixels(save_model: Save, images: Any, expected: Expected, op
     path = save_model(body, inputs="uint8[N, 3, 4, 5] images", opset=opset)
     network = load(path, preprocessing=Preprocessing(range=(0.0, 255.0)))
     assert close(network.logits(images), expected(np.round(images * np.float32(255))))
+    assert "integer-input" in codes(network)
+    with pytest.raises(RecipeError, match=r"input 'images' is uint8, .* say --range 255"):
+        load(path)
 
 
 def test_preprocessing_is_in_the_graph(save_model: Save, images: Any, expected: Expected) -> None:
@@ -455,6 +458,24 @@ def test_what_is_no_classifier_is_refused(save_model: Save, body: str, outputs: 
         load(path)
 
 
+@pytest.mark.parametrize("tail", ["logits = Identity (z)", "logits = Sigmoid (z)"])
+def test_one_output_is_no_classifier_until_it_has_a_second_logit(
+    save_model: Save, images: Any, tail: str
+) -> None:
+    extra = {"row": np.linspace(-1, 1, 60, dtype=np.float32).reshape(60, 1), "none": np.zeros(1, np.float32)}
+    body = f"flat = Flatten (images) z = MatMul (flat, row) {tail}"
+    one = save_model(body, outputs="float[N, 1] logits", extra=extra, name="one.onnx")
+    with pytest.raises(
+        ModelError,
+        match=r"one\.onnx gives logits \[N, 1\], .* export two logits, \[0, z\] concatenated, .* Sigmoid",
+    ):
+        load(one)
+    assert specprobe.inspect(one).outputs[0]["shape"] == ["N", 1]  # the file alone is looked at all the same
+    body = "flat = Flatten (images) z = MatMul (flat, row) zeros = Mul (z, none) logits = Concat <axis = 1> (zeros, z)"
+    two = load(save_model(body, outputs="float[N, 2] logits", extra=extra))
+    assert close(np.asarray(two.logits(images))[:, 1], images.reshape(len(images), -1) @ extra["row"][:, 0])
+
+
 @pytest.mark.parametrize(
     ("tail", "outputs"),
     [
@@ -481,6 +502,12 @@ def test_quantised_logits_are_logits(save_model: Save, images: Any, expected: Ex
     extra = {"scale": np.float32(0.5), "zero": np.int8(0)}
     path = save_model(body, outputs="int8[N, 7] logits", extra={k: np.asarray(v) for k, v in extra.items()})
     assert np.allclose(load(path).logits(images) / 2, expected(images), atol=0.251)
+
+
+@pytest.mark.parametrize("threads", [0, 257])
+def test_numbers_of_threads_that_cannot_be_meant_are_refused(save_model: Save, threads: int) -> None:
+    with pytest.raises(ValueError, match=f"threads is {threads}; accepted are whole numbers from 1 to 256"):
+        load(save_model(), threads=threads)
 
 
 def test_four_threads_open_one_session(network: Network, images: Any, expected: Expected) -> None:

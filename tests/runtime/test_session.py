@@ -52,6 +52,21 @@ def with_weight(array: Any, body: str, outputs: str) -> ir.Model:
     return model
 
 
+@pytest.mark.parametrize(("threads", "spins"), [(1, True), (4, True), (5, False), (256, False)])
+def test_more_threads_than_processors_do_not_spin(
+    threads: int, spins: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "available_threads", lambda: 4)
+    options = session_module._options(import_onnxruntime(), Device(), threads)
+    assert options.intra_op_num_threads == threads
+    key = "session.intra_op.allow_spinning"
+    if spins:
+        with pytest.raises(RuntimeError, match=key):
+            options.get_session_config_entry(key)
+    else:
+        assert options.get_session_config_entry(key) == "0"
+
+
 @pytest.fixture
 def doubling() -> Session:
     return Session(graph("y = Add (x, x)"))

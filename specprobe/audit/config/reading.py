@@ -118,6 +118,11 @@ def _audit(path: Path, content: Mapping[str, Any]) -> Audit:
     sections = {"data": tables.DATA, "recipe": tables.RECIPE, "run": tables.RUN}
     for section, accepted in sections.items():
         _known(content.get(section, {}), accepted, f"[{section}]")
+    for section, name, least in (("data", "limit", 1), ("run", "batch_size", 1), ("run", "seed", 0)):
+        number = content.get(section, {}).get(name, least)
+        if number < least:
+            msg = f"[{section}]: {name} is {number}; accepted are whole numbers from {least}"
+            raise ConfigError(msg)
     measured = sorted({check.analysis for check in checks} - {"model", "filters"})
     if measured and "source" not in content.get("data", {}):
         msg = f"[data] names no source, which {', '.join(measured)} are measured on"

@@ -131,6 +131,9 @@ def test_the_nearest_configuration_is_found(tmp_path: Path) -> None:
         ("expires = 2027-01-31", "expires = 2027-01-31T10:00:00", "expires is a time; accepted is a day"),
         ("[recipe]", "[recipe", "is no TOML"),
         ("batch_size = 16", "batch_size = '16'", "[run]: batch_size is '16'; accepted is a int"),
+        ("batch_size = 16", "batch_size = 0", "[run]: batch_size is 0; accepted are whole numbers from 1"),
+        ("batch_size = 16", "seed = -1", "[run]: seed is -1; accepted are whole numbers from 0"),
+        ("limit = 100", "limit = 0", "[data]: limit is 0; accepted are whole numbers from 1"),
         ('models = "*pgd*"', "models = [3]", "models hold 3; accepted are file names and globs"),
     ],
 )
