@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from specprobe_cli import options
-from specprobe_cli.output import show
+from specprobe_cli.output import check_destinations, show
 
 __all__ = ["command"]
 
@@ -60,9 +60,7 @@ def command(
     from specprobe.graph.save import save_model
     from specprobe.workflow.gradient import check_gradient, raise_checked, simplify_checked
 
-    if not destination.parent.is_dir():
-        msg = f"-o {destination}: there is no folder {destination.parent}"
-        raise click.UsageError(msg)
+    check_destinations([destination], suffixes=(".onnx",))
     file = open_model(model, limits=options.limits_of(allow_domains))
     floor = raise_checked(file.model)
     chosen = None if loss == "vjp" else loss

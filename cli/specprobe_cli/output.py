@@ -1,7 +1,8 @@
 """Where a result goes: a table for people, JSON for programs, files by their suffix."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -17,26 +18,45 @@ __all__ = ["check_destinations", "deliver", "deliver_measured", "interval", "num
 SUFFIXES = (".json", ".npz", ".png", ".svg", ".html")
 
 
-def check_destinations(destinations: Sequence[Path], /) -> None:
+def check_destinations(destinations: Sequence[Path], /, *, suffixes: Sequence[str] = SUFFIXES) -> None:
     """Refuse a destination before the work is done, not after.
 
     Parameters
     ----------
     destinations : sequence of pathlib.Path
         From ``-o``.
+    suffixes : sequence of str
+        That the command writes.
 
     Raises
     ------
     click.UsageError
-        If a suffix is not known or a folder does not exist.
+        If a suffix is not known, a folder does not exist, or a file is one that the command was told to read.
     """
     for path in destinations:
-        if path.suffix not in SUFFIXES:
-            msg = f"-o {path}: the suffix '{path.suffix}' is not known; accepted are {', '.join(SUFFIXES)}"
+        if path.suffix not in suffixes:
+            told = "accepted are" if len(suffixes) > 1 else "accepted is"
+            msg = f"-o {path}: the suffix '{path.suffix}' is not known; {told} {', '.join(suffixes)}"
             raise click.UsageError(msg)
         if not path.parent.is_dir():
             msg = f"-o {path}: there is no folder {path.parent}"
             raise click.UsageError(msg)
+        if path.exists() and any(named.samefile(path) for named in _named_files()):
+            msg = f"-o {path}: this file is also read here, and would be overwritten; name another one"
+            raise click.UsageError(msg)
+
+
+def _named_files() -> Iterator[Path]:
+    """Files that exist of those that the command line names, but for destinations."""
+    context = click.get_current_context(silent=True)
+    values = {} if context is None else {**context.params, "destination": None}
+    flat = [item for value in values.values() for item in (value if isinstance(value, tuple) else (value,))]
+    for item in flat:
+        # Recipes may be called MODEL=FILE.
+        for word in str(item).split("=") if isinstance(item, str | Path) else ():
+            with suppress(OSError):  # a text too long for a name
+                if word and Path(word).is_file():
+                    yield Path(word)
 
 
 def deliver(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from specprobe_cli.output import show, size
+from specprobe_cli.output import check_destinations, show, size
 
 __all__ = ["command"]
 
@@ -33,12 +33,7 @@ def command(results: tuple[Path, ...], destination: Path, title: str | None, *, 
     from specprobe.report.page import page
     from specprobe.results import read_results
 
-    if destination.suffix != ".html":
-        msg = f"-o {destination}: the suffix '{destination.suffix}' is not known; accepted is .html"
-        raise click.UsageError(msg)
-    if not destination.parent.is_dir():
-        msg = f"-o {destination}: there is no folder {destination.parent}"
-        raise click.UsageError(msg)
+    check_destinations([destination], suffixes=(".html",))
     held = [pair for path in results for pair in read_results(path)]
     text = page(
         [content for content, _ in held], results=[result for _, result in held], title=title

@@ -12,7 +12,7 @@ from specprobe.analysis.source import check_labels, read
 from specprobe.arrays import Array, namespace, to_host
 from specprobe.errors import DataError, EmptyInput, InvalidNumbers
 from specprobe.findings import Finding
-from specprobe.intervals import CONFIDENCE, wilson_interval
+from specprobe.intervals import CONFIDENCE, check_confidence, wilson_interval
 from specprobe.pipeline import Staged
 from specprobe.streaming import SHARD_IMAGES, Checkpoint, map_reduce, shards
 
@@ -208,7 +208,7 @@ def accuracy(
     InvalidNumbers
         If logits are NaN or infinite; names the image.
     ValueError
-        If ``batch_size`` is below 1.
+        If ``batch_size`` is below 1, or ``confidence`` is not between 0 and 1.
     """
     step = accuracy_step(classifier, batch_size=batch_size, confidence=confidence)
     count = images.images if limit is None else min(limit, images.images)
@@ -244,11 +244,12 @@ def accuracy_step(
     Raises
     ------
     ValueError
-        If ``batch_size`` is below 1.
+        If ``batch_size`` is below 1, or ``confidence`` is not between 0 and 1.
     """
     if batch_size < 1:
         msg = f"batch_size is {batch_size}; accepted are whole numbers from 1"
         raise ValueError(msg)
+    check_confidence(confidence)
     return Staged((partial(_of_batch, classifier, batch_size, confidence),))
 
 

@@ -12,7 +12,7 @@ from specprobe.analysis.band_result import BandAccuracy, histogram
 from specprobe.analysis.source import labelled_source, read
 from specprobe.arrays import Array, namespace, to_host
 from specprobe.errors import EmptyInput, InvalidNumbers
-from specprobe.intervals import CONFIDENCE
+from specprobe.intervals import CONFIDENCE, check_confidence
 from specprobe.pipeline import Staged, ahead
 from specprobe.spectral.masks import apply_masks
 from specprobe.streaming import SHARD_IMAGES, Checkpoint, map_reduce, shards
@@ -95,7 +95,7 @@ def band_accuracy(
     InvalidNumbers
         If logits are NaN or infinite; names image and filter.
     ValueError
-        If ``batch_size`` is below 1.
+        If ``batch_size`` is below 1, or ``confidence`` is not between 0 and 1.
 
     Notes
     -----
@@ -160,11 +160,12 @@ def band_step(
     InputMismatch
         If a filter is out of range.
     ValueError
-        If ``batch_size`` is below 1.
+        If ``batch_size`` is below 1, or ``confidence`` is not between 0 and 1.
     """
     if batch_size < 1:
         msg = f"batch_size is {batch_size}; accepted are whole numbers from 1"
         raise ValueError(msg)
+    check_confidence(confidence)
     filters = PassFilters.of(
         image_shape[1:], radii=radii, bands=bands, wedges=wedges, clip=clip, mean_restored=restore_mean
     )

@@ -18,7 +18,7 @@ from specprobe.analysis.input_gradients import checked_source
 from specprobe.analysis.moments import moments
 from specprobe.arrays import Array, like, namespace, to_host
 from specprobe.errors import DataError, EmptyInput
-from specprobe.intervals import CONFIDENCE
+from specprobe.intervals import CONFIDENCE, check_confidence
 from specprobe.protocols import DifferentiableClassifier, ImageSource
 from specprobe.randomness import generator
 from specprobe.spectral.grid import frequency_index, real_frequencies
@@ -192,6 +192,7 @@ def fourier_heatmap(
         classifier, images, labels, target=target, limit=limit, differentiable=False
     )
     shape = (source.image_shape[1], source.image_shape[2])
+    check_confidence(confidence)
     evaluated = chosen_frequencies(frequencies, shape)
     if first_order:
         evaluated = sampled_frequencies(evaluated, sample, seed)

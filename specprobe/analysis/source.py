@@ -1,5 +1,6 @@
 """What an analysis is given to look at."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,7 +53,15 @@ def labelled_source(
         If labels are given beside a source, which has its own.
     DataError
         If the classifier has no class for a label.
+    TypeError
+        If the images are a path or a list.
     """
+    if isinstance(images, str | Path | list | tuple):
+        msg = (
+            f"images is of type {type(images).__name__}; accepted are arrays (N, C, H, W) and sources of images: "
+            "specprobe.load_images reads files and folders"
+        )
+        raise TypeError(msg)
     source = images if isinstance(images, ImageSource) else ArraySource(images, labels)
     if labels is not None and source is images:
         msg = (

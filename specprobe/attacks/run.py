@@ -38,7 +38,7 @@ def attack(
     attack: str | AttackFunction = "standard",
     norm: Norm = "linf",
     epsilon: float | None = None,
-    band: str | None = None,
+    band: "str | tuple[float, float] | None" = None,
     threat: "Threat | None" = None,
     steps: int | None = None,
     step_size: float | None = None,
@@ -75,9 +75,9 @@ def attack(
         Of a perturbation, over all pixels and channels.
     epsilon : float, optional
         The largest norm, in pixels of [0, 1]: 8/255 for ``linf``; to be given for other norms.
-    band : str, optional
+    band : str or (float, float), optional
         Frequencies that perturbations are confined to: ``"0:8"`` for ``0 <= rho < 8`` cycles per image, ``"dct:0.25"``
-        for the lowest quarter of the DCT's rows and columns.
+        for the lowest quarter of the DCT's rows and columns. A pair is ``low, high``.
     threat : Threat, optional
         Instead of ``norm``, ``epsilon`` and ``band``.
     steps : int, optional
@@ -218,12 +218,26 @@ def attack(
     return result
 
 
-def _threat(norm: Norm, epsilon: float | None, band: str | None, shape: tuple[int, int, int]) -> "Threat":
+def _threat(
+    norm: Norm,
+    epsilon: float | None,
+    band: "str | tuple[float, float] | None",
+    shape: tuple[int, int, int],
+) -> "Threat":
     if epsilon is None and norm in {"l2", "l1"}:
         msg = f"epsilon has to be given for {norm}, in pixels of [0, 1]; 8/255 is what linf takes by default"
         raise ValueError(msg)
+    given: Any = epsilon  # it may come from a file, whatever the annotation says
+    if isinstance(given, str):
+        msg = f"epsilon is the text {epsilon!r}; accepted are numbers, in pixels of [0, 1], such as 8 / 255"
+        raise TypeError(msg)
+    if norm == "linf" and epsilon is not None and epsilon > 1:
+        msg = f"epsilon is {epsilon}, more than pixels of [0, 1] can change; {epsilon:g} of 255 grey levels are {epsilon:g} / 255"
+        raise ValueError(msg)
     from specprobe.attacks.norms import threat_of
 
+    if isinstance(band, tuple):
+        band = ":".join(f"{float(edge)!r}" for edge in band)
     return threat_of(norm, 8 / 255 if epsilon is None else epsilon, band=band, shape=shape)
 
 

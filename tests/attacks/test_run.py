@@ -357,3 +357,35 @@ def test_standard_is_the_worst_of_its_members_on_a_real_model(
         assert (whole.image_robust <= result.image_robust).all(), name
         assert whole.robust_accuracy <= result.robust_accuracy
     assert 0 < whole.standing < whole.attacked
+
+
+def digits() -> tuple[Any, Any]:
+    images = specprobe.load_images(ROOT / "models" / "digits" / "test.npz", limit=4)
+    return specprobe.load(ROOT / "models" / "digits" / "normal.onnx", image_shape=images.image_shape), images
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "error", "message"),
+    [
+        (
+            8,
+            ValueError,
+            r"epsilon is 8, more than pixels of \[0, 1\] can change; 8 of 255 grey levels are 8 / 255",
+        ),
+        ("8/255", TypeError, r"epsilon is the text '8/255'; accepted are numbers"),
+    ],
+)
+def test_epsilons_that_are_no_pixels_are_refused(epsilon: Any, error: type[Exception], message: str) -> None:
+    network, images = digits()
+    with pytest.raises(error, match=message):
+        attack(network, images, attack="fgsm", epsilon=epsilon)
+
+
+def test_a_band_is_a_pair_as_well_as_a_text() -> None:
+    network, images = digits()
+    pair, text = (
+        attack(network, images, attack="pgd", steps=2, epsilon=0.5, norm="l2", band=band)
+        for band in ((0, 3.5), "0:3.5")
+    )
+    assert pair == text
+    assert pair.band == text.band

@@ -21,6 +21,7 @@ SHIPPED: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def augmentations() -> Any:
+    pytest.importorskip("torch", reason="torch is not installed")
     path = Path(__file__).resolve().parents[2] / "models" / "augmentations.py"
     spec = importlib.util.spec_from_file_location("augmentations", path)
     assert spec is not None
