@@ -12,9 +12,9 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from specprobe import __version__
-from specprobe.analysis.metrics import Metric, metrics
 from specprobe.errors import DataError
 from specprobe.report.figures import draw, save
+from specprobe.report.page_tables import Table, estimate, numbers, tables
 from specprobe.results import dump_json, from_document
 
 if TYPE_CHECKING:
@@ -49,30 +49,14 @@ _TITLES = {
     ),
     "comparison": (
         "Comparison",
-        "Every metric of several models on the same images, with paired differences.",
+        "Every metric of several models on the same images: paired differences, p-values adjusted for their number.",
     ),
     "audit": ("Audit", "Metrics against their limits."),
 }
 """By kind: heading, and what it is."""
 
-_SHOWN = 14
-"""Rows of records that stand in the open; longer tables are folded."""
 _TOLD = 6
 """Metrics that an alternative text tells."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Cell:
-    text: str
-    key: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Table:
-    caption: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[_Cell, ...], ...]
-    folded: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +73,7 @@ class _Section:
     lead: str
     stem: str
     findings: tuple[Mapping[str, Any], ...]
-    tables: tuple[_Table, ...]
+    tables: tuple[Table, ...]
     figure: _Figure | None
     data: str
     facts: tuple[tuple[str, str], ...]
@@ -158,8 +142,8 @@ def alternative_text(content: Mapping[str, Any], result: Any, /) -> str:
         A sentence on what is drawn, and the first numbers.
     """
     heading, lead = _TITLES.get(content["kind"], (content["kind"], ""))
-    numbers = [metric for metric in _metrics(result) if metric.value is not None][:_TOLD]
-    told = "; ".join(f"{metric.label} {_estimate(metric)}" for metric in numbers)
+    first = [metric for metric in numbers(result) if metric.value is not None][:_TOLD]
+    told = "; ".join(f"{metric.label} {estimate(metric)}" for metric in first)
     return f"Figure: {heading} of {_name(content)}. {lead}" + (f" {told}." if told else "")
 
 
@@ -174,65 +158,13 @@ def _section(content: Mapping[str, Any], result: Any, place: int) -> _Section:
         lead=lead,
         stem=f"{place}-{kind}",
         findings=(*(body.get("flags") or ()), *(body.get("findings") or ())),
-        tables=tuple(_tables(body, result)),
+        tables=tuple(tables(body, result)),
         figure=_figure(content, result),
         data=_data_uri("application/json", dump_json(content).encode()),
         facts=tuple(
             fact for part in ("model", "data", "provenance") for fact in _facts(content.get(part) or {}, part)
         ),
     )
-
-
-def _tables(body: Mapping[str, Any], result: Any) -> Iterator[_Table]:
-    numbers = _metrics(result)
-    for caption, folded in (("Numbers", False), ("Further numbers", True)):
-        held = [metric for metric in numbers if metric.detail == folded]
-        if held:
-            yield _Table(
-                caption=caption,
-                columns=("metric", "value", "interval", "unit"),
-                rows=tuple(_row(metric) for metric in held),
-                folded=folded,
-            )
-    for name, caption in (
-        ("convolutions", "Convolutions"),
-        ("layers", "Convolutions"),
-        ("members", "Attacks in turn"),
-        ("verdicts", "Verdicts"),
-    ):
-        rows = body.get(name)
-        if rows and isinstance(rows, list) and isinstance(rows[0], Mapping):
-            yield _records(rows, caption)
-
-
-def _row(metric: Metric) -> tuple[_Cell, ...]:
-    return (
-        _Cell(metric.label),
-        _Cell(_value(metric), metric.value),
-        _Cell(_bounds(metric), None if metric.interval is None else metric.interval[0]),
-        _Cell(metric.unit),
-    )
-
-
-def _records(rows: Sequence[Mapping[str, Any]], caption: str) -> _Table:
-    """Every field that is a number, a text or a short list, a row a record."""
-    columns = tuple(name for name, value in rows[0].items() if not isinstance(value, Mapping))
-    return _Table(
-        caption=caption,
-        columns=tuple(name.replace("_", " ") for name in columns),
-        rows=tuple(tuple(_cell(row.get(name)) for name in columns) for row in rows),
-        folded=len(rows) > _SHOWN,
-    )
-
-
-def _cell(value: Any) -> _Cell:
-    if isinstance(value, bool) or value is None:
-        return _Cell({True: "yes", False: "no", None: "–"}[value])
-    if isinstance(value, int | float):
-        return _Cell(_digits(value), float(value))
-    if isinstance(value, list):
-        return _Cell(", ".join(_cell(item).text for item in value))
-    return _Cell(str(value))
 
 
 def _figure(content: Mapping[str, Any], result: Any) -> _Figure | None:
@@ -247,36 +179,6 @@ def _figure(content: Mapping[str, Any], result: Any) -> _Figure | None:
         alt=alternative_text(content, result),
         caption=_TITLES.get(content["kind"], (content["kind"], ""))[0] + ".",
     )
-
-
-def _metrics(result: Any) -> tuple[Metric, ...]:
-    try:
-        return metrics(result)
-    except TypeError:
-        return ()
-
-
-def _estimate(metric: Metric) -> str:
-    return " ".join(part for part in (_value(metric), _bounds(metric), metric.unit) if part)
-
-
-def _value(metric: Metric) -> str:
-    if metric.value is None:
-        return "–"
-    return f"{metric.value:.0f}" if metric.whole else _digits(metric.value)
-
-
-def _bounds(metric: Metric) -> str:
-    if metric.interval is None:
-        return ""
-    return f"[{', '.join('–' if end == float('inf') else _digits(end) for end in metric.interval)}]"
-
-
-def _digits(value: float) -> str:
-    """Whole numbers as they are, others with three decimals, or three digits where that says nothing."""
-    if isinstance(value, int) or (abs(value) >= 1000 and value == round(value)):
-        return f"{value:.0f}"
-    return f"{value:.3f}" if 1e-3 <= abs(value) < 1e4 or value == 0 else f"{value:.3g}"
 
 
 def _name(content: Mapping[str, Any]) -> str:
