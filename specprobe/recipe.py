@@ -75,6 +75,10 @@ class Geometry:
             raise RecipeError(msg)
 
 
+_LARGEST_MEAN = 2.0
+"""Of pixels in [0, 1], with room for what is not the mean of pictures; those of 8-bit values are near 120."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preprocessing:
     """From pixels in [0, 1], NCHW, to what the model takes: ``low + (high − low)·(x − mean)/std``, re-ordered.
@@ -125,6 +129,13 @@ class Preprocessing:
             if not values or not all(math.isfinite(value) for value in values):
                 msg = f"{name} is {values}; accepted are finite numbers, at least one"
                 raise RecipeError(msg)
+        if max(self.mean) > _LARGEST_MEAN:
+            divided = ",".join(f"{value / 255:.3g}" for value in self.mean)
+            msg = (
+                f"mean is {self.mean}; accepted are means of pixels in [0, 1]: of 8-bit values these are {divided}, "
+                "and the standard deviations are to be divided by 255, too"
+            )
+            raise RecipeError(msg)
         if self.range[0] == self.range[1]:
             msg = f"range is {self.range}; accepted are two different numbers, what pixels 0 and 1 become"
             raise RecipeError(msg)

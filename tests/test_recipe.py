@@ -30,3 +30,11 @@ def test_options_win_and_say_so() -> None:
     assert (changed.source, changed.channel_order, changed.geometry.resize) == ("options", "BGR", 8)
     with pytest.raises(RecipeError, match="mean has 2 values, std has 3"):
         with_options(changed, mean=(1, 2), std=(1, 2, 3))
+
+
+def test_means_of_8_bit_values_are_refused_with_what_they_are() -> None:
+    with pytest.raises(
+        RecipeError, match=r"of 8-bit values these are 0\.485,0\.456,0\.406, and the standard"
+    ):
+        Preprocessing(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
+    assert Preprocessing(mean=(1.0,)).mean == (1.0,)

@@ -64,6 +64,8 @@ def corruption_table(content: "Mapping[str, Any]", /, *, everything: bool) -> "R
             number(entry["centroid_cycles_per_image"], 1),
         )
         before = kind
+    white = result["white_noise_high_frequency_share"]
+    table.add_row("white noise", "", "", "", "", Text(number(white), style="dim"), "")
     source = content["data"].get("name", "the data")
     lines = [Text("clean accuracy  ", style="bold")]
     lines[0].append(interval(clean, result["clean_accuracy_interval"]), style="")

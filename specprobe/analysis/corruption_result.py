@@ -13,6 +13,7 @@ from specprobe.analysis.settings import check_same_settings
 from specprobe.findings import Finding
 from specprobe.intervals import CONFIDENCE, mean_interval, wilson_interval
 from specprobe.results import finite
+from specprobe.spectral.grid import ring_sizes
 from specprobe.spectral.profiles import centroid_cycles_per_image
 
 if TYPE_CHECKING:
@@ -147,6 +148,19 @@ class CorruptionAccuracy:
         return high
 
     @property
+    def white_noise_share(self) -> "NDArray[np.float64]":
+        """Share of the power of white noise in each ring, (R,): the reference for the spectra of changes."""
+        cells = ring_sizes(self.image_size)[1 : 1 + self.power_share.shape[2]]
+        share: NDArray[np.float64] = cells / cells.sum()
+        return share
+
+    @property
+    def white_noise_high_frequency_share(self) -> float:
+        """What :attr:`high_frequency_share` is for white noise."""
+        rings = np.arange(1, self.power_share.shape[2] + 1)
+        return float(self.white_noise_share[rings > min(self.image_size) / 4].sum())
+
+    @property
     def centroid_cycles_per_image(self) -> "NDArray[np.float64]":
         """Of the change's power, (K, S)."""
         flat = np.nan_to_num(self.power_share.reshape(-1, self.power_share.shape[2]))
@@ -250,6 +264,7 @@ class CorruptionAccuracy:
                 "mean_corruption_error": self.mean_corruption_error,
                 "mean_corruption_error_interval": self.mean_corruption_error_interval,
                 "rank_correlation": self.rank_correlation,
+                "white_noise_high_frequency_share": self.white_noise_high_frequency_share,
                 "cycles_per_image": np.arange(1, self.power_share.shape[2] + 1),
                 "entries": entries,
                 "confidence": self.confidence,

@@ -85,7 +85,11 @@ def _spectra(axis: "Axes", result: "CorruptionAccuracy") -> None:
         axis.plot(
             rings, result.power_share[place, middle], color=_COLOURS[place % len(_COLOURS)], linewidth=1.4
         )
+    axis.plot(
+        rings, result.white_noise_share, color="black", linestyle="--", linewidth=1.2, label="white noise"
+    )
     axis.axvline(min(result.image_size) / 4, color="grey", linestyle=":", linewidth=1)
+    axis.legend(fontsize="small", frameon=False)
     axis.set_xlabel("spatial frequency of the change (cycles per image)")
     axis.set_ylabel(f"share of its power (ring sums), severity {result.severities[middle]}")
     axis.set_ylim(bottom=0)
@@ -108,6 +112,14 @@ def _against(axis: "Axes", result: "CorruptionAccuracy") -> None:
     told = "" if rank is None else f"rank correlation {rank:.2f}"
     axis.set_title(told, fontsize="small")
     axis.axhline(0, color="black", linewidth=0.6)
+    axis.axvline(
+        result.white_noise_high_frequency_share,
+        color="black",
+        linestyle="--",
+        linewidth=1.2,
+        label="white noise",
+    )
+    axis.legend(fontsize="small", frameon=False)
     axis.set_xlim(-0.02, 1.02)
     axis.set_xlabel("share of the change above a quarter of the side")
     axis.set_ylabel("accuracy lost")

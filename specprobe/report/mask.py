@@ -57,7 +57,7 @@ def draw_mask(result: "FourierMask", /, *, title: str = "") -> "Figure":
             (apply_mask(image[None], (own == 0).astype(np.float32))[0], "under its complement"),
         )
         for axis, (pixels, label) in zip(lower.subplots(1, 3), shown, strict=True):
-            _picture(axis, pixels, label)
+            _picture(axis, pixels, label, own_scale=label == "under its complement")
     name = f"{title}: " if title else ""
     many = f"masks of {result.images} images" if result.per_image else f"one mask for {result.images} images"
     accuracy = (
@@ -124,9 +124,11 @@ def _energy(axis: "Axes", result: "FourierMask") -> None:
     axis.legend(fontsize="small", frameon=False)
 
 
-def _picture(axis: "Axes", pixels: "NDArray[np.floating]", label: str) -> None:
-    """An image on the scale of its own values where they leave [0, 1], as they do without the mean."""
-    low, high = min(float(pixels.min()), 0.0), max(float(pixels.max()), 1.0)
+def _picture(axis: "Axes", pixels: "NDArray[np.floating]", label: str, *, own_scale: bool) -> None:
+    """An image, on the scale of its own values where they leave [0, 1] or lie close together without the mean."""
+    low, high = float(pixels.min()), float(pixels.max())
+    if not own_scale or low == high:
+        low, high = min(low, 0.0), max(high, 1.0)
     scaled = (pixels - low) / (high - low)
     if len(pixels) == 3:
         axis.imshow(np.moveaxis(scaled, 0, -1), interpolation="nearest")

@@ -67,6 +67,16 @@ def test_spectra_tell_noise_from_fog(result: CorruptionAccuracy) -> None:
     assert result.centroid_cycles_per_image[0, 1] > 2 * result.centroid_cycles_per_image[1, 1]
 
 
+def test_white_noise_is_the_reference_of_noise(result: CorruptionAccuracy) -> None:
+    assert result.white_noise_share.shape == result.power_share.shape[2:]
+    assert result.white_noise_share.sum() == pytest.approx(1)
+    noise, fog, _ = result.power_share[:, 0]
+    assert np.abs(noise - result.white_noise_share).sum() < 0.3 * np.abs(fog - result.white_noise_share).sum()
+    assert result.white_noise_high_frequency_share == pytest.approx(
+        result.high_frequency_share[0, 0], abs=0.1
+    )
+
+
 @pytest.mark.parametrize("executor", [ThreadPoolExecutor, ProcessPoolExecutor])
 def test_whoever_computes_the_shards(
     network: Network, data: tuple[Any, Any], result: CorruptionAccuracy, executor: Any

@@ -1,5 +1,6 @@
 """Figures of Fourier masks."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from specprobe.analysis.mask import FourierMask, fourier_mask
 from specprobe.report.figures import draw
-from specprobe.spectral.masks import apply_mask
+from specprobe.spectral.masks import apply_mask, low_pass
 
 
 class Means:
@@ -60,6 +61,16 @@ def test_mask_energy_and_image_are_those_of_the_result() -> None:
     masked = apply_mask(result.example_image[None], result.mask)[0]
     if masked.min() >= 0 and masked.max() <= 1:
         assert np.allclose(np.asarray(pictures[1].images[0].get_array()), np.moveaxis(masked, 0, -1))
+
+
+def test_the_complement_is_seen_though_it_has_no_mean() -> None:
+    result = learned()
+    side = result.image_shape[1]
+    kept = low_pass((side, side), cutoff=1.5).astype(np.float32)
+    picture = draw(replace(result, mask=kept)).axes[-1]
+    seen = np.asarray(picture.images[0].get_array())
+    assert (seen.min(), seen.max()) == pytest.approx((0, 1)), "on a scale of its own"
+    assert "shown from -" in picture.get_title()
 
 
 @pytest.mark.parametrize("options", [{"per_image": True}, {"per_channel": True}, {"channels": 1}])
