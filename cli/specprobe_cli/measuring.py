@@ -168,9 +168,15 @@ class Measuring:
         def told(content: Mapping[str, Any]) -> "RenderableType":
             from rich.console import Group
 
+            from specprobe.findings import Finding
             from specprobe_cli.tables import findings_lines
 
             warnings = [finding for finding in self.facts["findings"] if finding["level"] != "note"]
+            unlisted = self.images.describe().get("unlisted_pictures")
+            if unlisted:
+                message = f"{unlisted} pictures are left out: the table of labels does not name them"
+                left_out = Finding(level="warning", code="unlisted-pictures", message=message)
+                warnings.append(left_out.to_dict())
             return Group(table(content), *findings_lines(warnings, everything=False))
 
         deliver_measured(

@@ -58,8 +58,8 @@ class Frame:
             (_, height, width), (_, first_height, first_width) = pixels.shape, self.shape
             msg = (
                 f"pictures differ in size (width x height): {name} has {width}x{height}, {self.first} has "
-                f"{first_width}x{first_height}. Give a recipe whose geometry resizes and crops, such as "
-                "resize = 256, crop = [224, 224]"
+                f"{first_width}x{first_height}. Resize and crop them, by "
+                "--resize 256 --crop 224, say, or by the geometry of a recipe"
             )
             raise DataError(msg)
         return pixels

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["ACCEPTED", "load_images"]
 
 ACCEPTED = (
-    ".npz (images, labels), .npy (with labels=), a folder of pictures (one folder a class, or with a table of "
+    ".npz (images, labels), .npy (labels in a file of their own), a folder of pictures (one folder a class, or with a table of "
     "labels), a picture, CIFAR-10/100 binary (.bin, or its folder), MNIST idx (.gz too), .parquet"
 )
 

@@ -159,6 +159,10 @@ def unit_pixels(array: Array, start: int, name: str) -> Array:
     return xp.reshape(flat, tuple(array.shape))
 
 
+_NEAR_WHITE = 2.0
+"""Up to here, pixels are rather of [0, 1] than of 0 to 255."""
+
+
 def _refuse_values(rows: "NDArray[Any]", start: int, name: str) -> None:
     fine = ((rows >= 0) & (rows <= 1)).all(axis=1)
     index = int(np.argmin(fine))
@@ -169,7 +173,9 @@ def _refuse_values(rows: "NDArray[Any]", start: int, name: str) -> None:
     else:
         low, high = float(row.min()), float(row.max())
         remedy = "Undo the normalisation: mean and std belong to the recipe"
-        if low >= 0 and high <= 255:
+        if low >= 0 and high <= _NEAR_WHITE:
+            remedy = "Where that is rounding or resampling, clip them"
+        elif low >= 0 and high <= 255:
             remedy = "They look like 0 to 255: divide by 255, or store them as uint8"
         msg = (
             f"{where} has pixels from {low:g} to {high:g}; floating-point pixels must lie in [0, 1]. {remedy}"

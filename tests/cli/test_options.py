@@ -62,6 +62,18 @@ def test_without_them_pictures_of_several_sizes_are_refused(
     )
 
 
+def test_pictures_that_the_table_of_labels_does_not_name_are_told(
+    tmp_path: Path, pictures: Path, run: Callable[..., tuple[int, str, str]]
+) -> None:
+    table, words = tmp_path / "labels.csv", ("--radii", "2", "--resize", "16,16")
+    for named, told in (("0.png,3\n", True), ("0.png,3\n1.png,4\n", False)):
+        table.write_text(named)
+        code, out, err = run("bands", MODEL, "--data", pictures, "--labels", table, *words)
+        assert code == 0, err
+        message = "1 pictures are left out: the table of labels does not name them"
+        assert (message in " ".join(out.split())) == told
+
+
 @pytest.mark.parametrize("words", [("--resize", "0"), ("--crop", "1,2,3"), ("--resize", "big")])
 def test_what_is_no_size_is_refused(
     pictures: Path, run: Callable[..., tuple[int, str, str]], words: tuple[str, str]

@@ -132,7 +132,9 @@ def test_pictures_of_different_sizes_need_a_geometry(tmp_path: Path) -> None:
     picture(tmp_path / "a.png", size=(8, 6))
     picture(tmp_path / "b.png", size=(20, 30))
     source = load_images(tmp_path)
-    with pytest.raises(DataError, match=r"b\.png has 20x30, a\.png has 8x6\. Give a recipe whose geometry"):
+    with pytest.raises(
+        DataError, match=r"b\.png has 20x30, a\.png has 8x6\. Resize and crop them, by --resize"
+    ):
         source.read(0, 2)
     source = load_images(tmp_path, geometry=Geometry(resize=5, crop=(4, 4)), channels=1)
     assert source.read(0, 2).images.shape == (2, 1, 4, 4)

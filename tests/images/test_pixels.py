@@ -93,6 +93,7 @@ def test_other_conversions_are_refused() -> None:
         (-0.5, r"image 12 of x has pixels from -0\.5 to 0.*Undo the normalisation"),
         (255.0, "image 12 of x has pixels from 0 to 255.*divide by 255"),
         (300.0, "Undo the normalisation"),
+        (1.5, "image 12 of x has pixels from 0 to 1.5.*Where that is rounding or resampling, clip them"),
     ],
 )
 def test_values_outside_the_unit_interval_name_the_image(xp: Any, value: float, message: str) -> None:
